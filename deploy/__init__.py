@@ -1,0 +1,1 @@
+"""Runs Kapstok: on a laptop, in tests, in containers."""

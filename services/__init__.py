@@ -1,0 +1,1 @@
+"""The four services: three with nouns of their own, and reporting, which has only views."""

@@ -1,0 +1,1 @@
+"""Owns the follow-up: rounds, obligations, progress reports and assessments."""

@@ -1,0 +1,145 @@
+"""What this service knows of the others: partners, actions with who takes part in them, recommendations."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped
+
+from services.monitor.base import Known
+from shared.errors import NotKnownYet
+from shared.events.programme import (
+    ActionAssigned,
+    ActionCompleted,
+    ActionDropped,
+    ActionHeld,
+    ActionPlanned,
+    ActionStarted,
+    ActionState,
+    PartnerRegistered,
+)
+from shared.events.recommendations import IssuingBodyRegistered, Kind, RecommendationRegistered, SourceRegistered
+from shared.projection import Followed, Projection, follow_entity
+
+known = Projection("known", Known)
+
+
+class PartnerKnown(Followed, Known):
+    __tablename__ = "partner_known"
+    code: Mapped[str]
+
+
+class ActionKnown(Followed, Known):
+    __tablename__ = "action_known"
+    reference: Mapped[str]
+    state: Mapped[ActionState]
+    lead_id: Mapped[UUID | None]
+    lead_undecided: Mapped[list[UUID]]
+    contributors: Mapped[list[UUID]]
+
+    def named(self) -> list[UUID]:
+        return [*([self.lead_id] if self.lead_id else []), *self.lead_undecided, *self.contributors]
+
+
+class IssuingBodyKnown(Followed, Known):
+    __tablename__ = "issuing_body_known"
+    partner_id: Mapped[UUID | None]
+
+
+class SourceKnown(Followed, Known):
+    __tablename__ = "source_known"
+    issuing_body_id: Mapped[UUID]
+
+
+class RecommendationKnown(Followed, Known):
+    __tablename__ = "recommendation_known"
+    kind: Mapped[Kind]
+    source_id: Mapped[UUID]
+
+
+@known.on(PartnerRegistered)
+async def partner_registered(session: AsyncSession, event: PartnerRegistered) -> None:
+    await follow_entity(session, PartnerKnown, event, code=event.code)
+
+
+@known.on(ActionPlanned)
+async def planned(session: AsyncSession, event: ActionPlanned) -> None:
+    await follow_entity(
+        session,
+        ActionKnown,
+        event,
+        reference=event.reference,
+        state=event.state,
+        lead_id=event.lead_id,
+        lead_undecided=event.lead_undecided,
+        contributors=event.contributors,
+    )
+
+
+@known.on(ActionAssigned)
+async def assigned(session: AsyncSession, event: ActionAssigned) -> None:
+    await follow_entity(
+        session,
+        ActionKnown,
+        event,
+        lead_id=event.lead_id,
+        lead_undecided=event.lead_undecided,
+        contributors=event.contributors,
+    )
+
+
+@known.on(ActionStarted, ActionHeld, ActionCompleted, ActionDropped)
+async def moved(session: AsyncSession, event: ActionStarted | ActionHeld | ActionCompleted | ActionDropped) -> None:
+    await follow_entity(session, ActionKnown, event, state=event.state)
+
+
+@known.on(IssuingBodyRegistered)
+async def issuing_body_registered(session: AsyncSession, event: IssuingBodyRegistered) -> None:
+    await follow_entity(session, IssuingBodyKnown, event, partner_id=event.partner_id)
+
+
+@known.on(SourceRegistered)
+async def source_registered(session: AsyncSession, event: SourceRegistered) -> None:
+    await follow_entity(session, SourceKnown, event, issuing_body_id=event.issuing_body_id)
+
+
+@known.on(RecommendationRegistered)
+async def recommendation_registered(session: AsyncSession, event: RecommendationRegistered) -> None:
+    await follow_entity(session, RecommendationKnown, event, kind=event.kind, source_id=event.source_id)
+
+
+async def partner_of(session: AsyncSession, code: str) -> UUID:
+    """The partner that a token names by its code. Raises NotKnownYet."""
+    found = await session.scalar(select(PartnerKnown.entity).where(PartnerKnown.code == code))
+    if found is None:
+        raise NotKnownYet("The organisation in your token is not known here as a partner yet.")
+    return found
+
+
+async def must_know_partner(session: AsyncSession, id: UUID, field: str) -> None:
+    if await session.get(PartnerKnown, id) is None:
+        raise NotKnownYet("This partner is not known here yet; register it with programme, or ask again.", field=field)
+
+
+async def actions_known(session: AsyncSession, ids: Sequence[UUID], field: str) -> dict[UUID, ActionKnown]:
+    """The actions with these ids. Raises NotKnownYet when one is missing."""
+    found = {row.entity: row for row in await session.scalars(select(ActionKnown).where(ActionKnown.entity.in_(ids)))}
+    missing = set(ids) - set(found)
+    if missing:
+        raise NotKnownYet(f"{len(missing)} of these actions are not known here yet; ask again.", field=field)
+    return found
+
+
+async def recommendation_known(session: AsyncSession, id: UUID, field: str) -> RecommendationKnown:
+    found = await session.get(RecommendationKnown, id)
+    if found is None:
+        raise NotKnownYet("This recommendation is not known here yet; register it, or ask again.", field=field)
+    return found
+
+
+async def issuer_of(session: AsyncSession, recommendation: RecommendationKnown) -> UUID | None:
+    """The partner that issued a recommendation, where its issuing body is one."""
+    source = await session.get(SourceKnown, recommendation.source_id)
+    body = await session.get(IssuingBodyKnown, source.issuing_body_id) if source else None
+    return body.partner_id if body else None

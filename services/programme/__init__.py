@@ -1,0 +1,1 @@
+"""Owns the programme that answers the recommendations: partners, action lines, actions and links."""

@@ -1,0 +1,61 @@
+"""What this service knows of the others: which recommendations there are."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped
+
+from services.programme.base import Known
+from shared.errors import NotKnownYet
+from shared.events.recommendations import Kind, RecommendationRegistered, TermEnded, TermIntroduced, Vocabulary
+from shared.projection import Followed, Projection, follow_entity
+
+known = Projection("known", Known)
+
+
+class RecommendationKnown(Followed, Known):
+    __tablename__ = "recommendation_known"
+    kind: Mapped[Kind]
+
+
+class TermKnown(Followed, Known):
+    __tablename__ = "term_known"
+    vocabulary: Mapped[Vocabulary]
+    code: Mapped[str]
+    ended: Mapped[bool]
+
+
+@known.on(RecommendationRegistered)
+async def registered(session: AsyncSession, event: RecommendationRegistered) -> None:
+    await follow_entity(session, RecommendationKnown, event, kind=event.kind)
+
+
+@known.on(TermIntroduced)
+async def introduced(session: AsyncSession, event: TermIntroduced) -> None:
+    await follow_entity(session, TermKnown, event, vocabulary=event.vocabulary, code=event.code, ended=False)
+
+
+@known.on(TermEnded)
+async def ended(session: AsyncSession, event: TermEnded) -> None:
+    await follow_entity(session, TermKnown, event, ended=True)
+
+
+async def must_know_recommendation(session: AsyncSession, id: UUID, field: str) -> None:
+    """Raises NotKnownYet for a recommendation that the register has not told us of."""
+    if await session.scalar(select(RecommendationKnown.entity).where(RecommendationKnown.entity == id)) is None:
+        raise NotKnownYet("This recommendation is not known here yet; register it, or ask again.", field=field)
+
+
+async def must_hold(session: AsyncSession, vocabulary: Vocabulary, codes: list[str], field: str) -> None:
+    """Raises NotKnownYet for words that the vocabulary does not have, as far as it was told here."""
+    if not codes:
+        return
+    standing = select(TermKnown.code).where(
+        TermKnown.vocabulary == vocabulary, TermKnown.code.in_(codes), ~TermKnown.ended
+    )
+    unknown = set(codes) - set(await session.scalars(standing))
+    if unknown:
+        raise NotKnownYet(
+            f"{len(unknown)} of these is no {vocabulary} in the vocabulary, or not known here yet.", field=field
+        )

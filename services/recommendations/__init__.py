@@ -1,0 +1,1 @@
+"""Owns what monitors recommend: vocabulary, issuing bodies, sources and recommendations."""

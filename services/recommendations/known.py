@@ -1,0 +1,40 @@
+"""What this service knows of the others: the partners that recommendations are addressed to."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped
+
+from services.recommendations.base import Known
+from shared.errors import NotKnownYet
+from shared.events.programme import PartnerRegistered
+from shared.projection import Followed, Projection, follow_entity
+
+known = Projection("known", Known)
+
+
+class PartnerKnown(Followed, Known):
+    __tablename__ = "partner_known"
+    code: Mapped[str]
+
+
+@known.on(PartnerRegistered)
+async def registered(session: AsyncSession, event: PartnerRegistered) -> None:
+    await follow_entity(session, PartnerKnown, event, code=event.code)
+
+
+async def must_know_partners(session: AsyncSession, ids: Sequence[UUID], field: str) -> None:
+    """Raises NotKnownYet for a partner that `programme` has not told us of."""
+    found = set(await session.scalars(select(PartnerKnown.entity).where(PartnerKnown.entity.in_(ids))))
+    missing = set(ids) - found
+    if missing:
+        raise NotKnownYet(
+            f"{len(missing)} of these partners are not known here yet; register them with programme, or ask again.",
+            field=field,
+        )
+
+
+async def code_of(session: AsyncSession, partner_id: UUID) -> str | None:
+    return await session.scalar(select(PartnerKnown.code).where(PartnerKnown.entity == partner_id))

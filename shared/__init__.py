@@ -1,0 +1,1 @@
+"""The mechanism that every service runs on; it knows no word of the domain outside `events/`."""

@@ -1,0 +1,312 @@
+"""The bus: publish in order, fetch, bind again. NATS JetStream, and an honest twin in memory."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import APIError, NotFoundError
+
+from shared.events.event import stream, subjects
+from shared.settings import Settings
+
+log = structlog.get_logger("kapstok.bus")
+
+MESSAGE_ID = "Nats-Msg-Id"
+EXPECTED_LAST_ID = "Nats-Expected-Last-Msg-Id"
+EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
+EPOCH, SEQUENCE, CHAIN = "Kapstok-Epoch", "Kapstok-Sequence", "Kapstok-Chain"
+# NATS keeps the spelling of header names, and the server only knows its own: write them exactly so.
+
+_WRONG_LAST = (10070, 10071)
+
+
+class BusUnavailable(Exception):
+    """The bus does not answer, or the stream or consumer is not there; try again."""
+
+
+class BusRefused(Exception):
+    """The stream's last message is not the one that the publisher expected."""
+
+
+@dataclass
+class Message:
+    """What stands in a stream: our event's bytes and the headers that place it."""
+
+    subject: str
+    payload: bytes
+    headers: Mapping[str, str]
+    number: int
+    """The stream's own number. Given out again after loss, so never a bookmark."""
+    _raw: Any = field(default=None, repr=False)
+
+    async def ack(self) -> None:
+        """Spare the bus a redelivery. It does not matter when this fails."""
+        if self._raw is not None:
+            with contextlib.suppress(Exception):
+                await self._raw.ack()
+
+
+class Inbox(Protocol):
+    """A reader's place at one stream."""
+
+    async def fetch(self, most: int, timeout: float) -> list[Message]:
+        """What has arrived, at least one message or none after the timeout. Raises BusUnavailable."""
+        ...
+
+
+class Bus(Protocol):
+    @property
+    def connected(self) -> bool: ...
+
+    async def ensure_stream(self, service: str) -> None:
+        """Make the service's stream where it is missing. Raises BusUnavailable."""
+        ...
+
+    async def last(self, service: str) -> Message | None:
+        """The stream's last message. Raises BusUnavailable."""
+        ...
+
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        """Store one message, acknowledged. Raises BusRefused and BusUnavailable."""
+        ...
+
+    def inbox(self, service: str, durable: str) -> Inbox:
+        """A place that remembers, under the name `durable`, what it was given."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class NatsBus:
+    """NATS JetStream, with the client settings that keep it honest when the server freezes or dies."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self._client = Client()
+        self._js: JetStreamContext = self._client.jetstream(timeout=2)
+        self._connecting: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Connect in the background: `connect` does not return while the bus is down."""
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        while not self._client.is_connected:
+            try:
+                await self._client.connect(
+                    servers=self._settings.nats_url.split(","),
+                    name=f"kapstok-{self._name}",
+                    connect_timeout=2,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.25,
+                    ping_interval=2,
+                    max_outstanding_pings=2,
+                    pending_size=-1,
+                    error_cb=self._note,
+                )
+            except (OSError, TimeoutError, nats.errors.Error) as error:
+                await self._note(error)
+                await asyncio.sleep(0.25)
+
+    async def _note(self, error: Exception) -> None:
+        log.debug("the bus reports an error", error=repr(error))
+
+    @property
+    def connected(self) -> bool:
+        return self._client.is_connected
+
+    async def _ask(self, question: Any) -> Any:
+        if not self.connected:
+            question.close()
+            raise BusUnavailable("Not connected to the bus.")
+        try:
+            return await question
+        except NotFoundError:
+            raise
+        except APIError as error:
+            if error.err_code in _WRONG_LAST:
+                raise BusRefused(error.description) from error
+            raise BusUnavailable(str(error)) from error
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            raise BusUnavailable(repr(error)) from error
+
+    async def ensure_stream(self, service: str) -> None:
+        settings = self._settings
+        try:
+            await self._ask(self._js.stream_info(stream(service)))
+        except NotFoundError:
+            config = StreamConfig(
+                name=stream(service),
+                subjects=[subjects(service)],
+                storage=StorageType.FILE,
+                retention=RetentionPolicy.LIMITS,
+                discard=DiscardPolicy.OLD,
+                max_age=settings.stream_max_age_days * 86_400,
+                max_bytes=settings.stream_max_bytes,
+                duplicate_window=120,
+                num_replicas=settings.stream_replicas,
+                deny_delete=settings.stream_deny_delete,
+                deny_purge=settings.stream_deny_delete,
+            )
+            await self._ask(self._js.add_stream(config))
+            log.info("made a stream", stream=config.name)
+
+    async def last(self, service: str) -> Message | None:
+        try:
+            info = await self._ask(self._js.stream_info(stream(service)))
+            if info.state.messages == 0:
+                return None
+            raw = await self._ask(self._js.get_msg(stream(service), seq=info.state.last_seq))
+        except NotFoundError:
+            return None
+        return Message(raw.subject or "", raw.data or b"", raw.headers or {}, raw.seq or 0)
+
+    async def last_number(self, service: str) -> int:
+        """The number of the last message that the stream ever held; 0 for a new one."""
+        try:
+            info = await self._ask(self._js.stream_info(stream(service)))
+        except NotFoundError:
+            return 0
+        return int(info.state.last_seq)
+
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        try:
+            await self._ask(self._js.publish(subject, payload, timeout=2, headers=dict(headers)))
+        except NotFoundError as error:
+            raise BusUnavailable("The stream is not there.") from error
+
+    def inbox(self, service: str, durable: str) -> Inbox:
+        return _NatsInbox(self, service, durable)
+
+    async def close(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(2):
+                await self._client.close()
+
+
+class _NatsInbox:
+    def __init__(self, bus: NatsBus, service: str, durable: str) -> None:
+        self._bus = bus
+        self._service = service
+        self._durable = durable
+        self._subscription: JetStreamContext.PullSubscription | None = None
+
+    async def fetch(self, most: int, timeout: float) -> list[Message]:
+        if not self._bus.connected:
+            raise BusUnavailable("Not connected to the bus.")
+        try:
+            if self._subscription is None:
+                self._subscription = await self._bind()
+            raws = await self._subscription.fetch(most, timeout=timeout)
+        except TimeoutError:
+            return []
+        except (APIError, OSError, nats.errors.Error) as error:
+            await self._unbind()
+            raise BusUnavailable(repr(error)) from error
+        return [
+            Message(raw.subject, raw.data, raw.headers or {}, raw.metadata.sequence.stream, _raw=raw) for raw in raws
+        ]
+
+    async def _bind(self) -> JetStreamContext.PullSubscription:
+        config = ConsumerConfig(
+            durable_name=self._durable,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=30,
+            max_ack_pending=2000,
+        )
+        return await self._bus._js.pull_subscribe(
+            subjects(self._service), durable=self._durable, stream=stream(self._service), config=config
+        )
+
+    async def _unbind(self) -> None:
+        if self._subscription is not None:
+            with contextlib.suppress(Exception):
+                await self._subscription.unsubscribe()
+        self._subscription = None
+
+
+class MemoryBus:
+    """The same promises in one process, for tests and for reading: it passes the same suite as NatsBus."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self._streams: dict[str, list[Message]] = {}
+        self._given: dict[tuple[str, str], int] = {}
+        self._arrived = asyncio.Event()
+
+    async def ensure_stream(self, service: str) -> None:
+        self._streams.setdefault(subjects(service).removesuffix(">"), [])
+
+    def _stream_of(self, subject: str) -> list[Message]:
+        for prefix, messages in self._streams.items():
+            if subject.startswith(prefix):
+                return messages
+        raise BusUnavailable("The stream is not there.")
+
+    async def last(self, service: str) -> Message | None:
+        messages = self._streams.get(subjects(service).removesuffix(">"), [])
+        return messages[-1] if messages else None
+
+    async def last_number(self, service: str) -> int:
+        last = await self.last(service)
+        return last.number if last else 0
+
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        messages = self._stream_of(subject)
+        if any(message.headers.get(MESSAGE_ID) == headers.get(MESSAGE_ID) for message in messages[-1000:]):
+            return  # a duplicate is acknowledged and not stored, as JetStream does
+        last_id = messages[-1].headers.get(MESSAGE_ID, "") if messages else ""
+        if EXPECTED_LAST_ID in headers and headers[EXPECTED_LAST_ID] != last_id:
+            raise BusRefused("wrong last message id")
+        if EXPECTED_LAST_SEQUENCE in headers and int(headers[EXPECTED_LAST_SEQUENCE]) != len(messages):
+            raise BusRefused("wrong last sequence")
+        messages.append(Message(subject, payload, dict(headers), len(messages) + 1))
+        self._arrived.set()
+        self._arrived = asyncio.Event()
+
+    def inbox(self, service: str, durable: str) -> Inbox:
+        return _MemoryInbox(self, service, durable)
+
+    def fetched(self, service: str, durable: str, most: int) -> list[Message]:
+        key = (service, durable)
+        messages = self._stream_of(subjects(service).removesuffix(">"))
+        start = self._given.get(key, 0)
+        batch = messages[start : start + most]
+        self._given[key] = start + len(batch)
+        return batch
+
+    async def close(self) -> None:
+        self.connected = False
+
+
+class _MemoryInbox:
+    def __init__(self, bus: MemoryBus, service: str, durable: str) -> None:
+        self._bus, self._service, self._durable = bus, service, durable
+
+    async def fetch(self, most: int, timeout: float) -> list[Message]:
+        arrived = self._bus._arrived
+        if batch := self._bus.fetched(self._service, self._durable, most):
+            return batch
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await arrived.wait()
+        return self._bus.fetched(self._service, self._durable, most)

@@ -1,0 +1,876 @@
+"""Views: what a service keeps of other services' facts, how it follows them, and how it makes them again."""
+
+import asyncio
+import contextlib
+import enum
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from hashlib import sha256
+from typing import Any, ClassVar, TypeVar
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    inspect,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP, TSTZRANGE, Range
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.schema import CreateTable
+
+from shared.bus import CHAIN, EPOCH, SEQUENCE, Bus, BusUnavailable, Inbox
+from shared.calendar import holds_from
+from shared.database import COMMON, is_passing
+from shared.errors import Unavailable
+from shared.events.event import Event
+from shared.feed import FeedClient, FeedUnavailable, Owner
+from shared.outbox import link
+from shared.settings import Settings
+
+log = structlog.get_logger("kapstok.projection")
+
+BATCH = 1000
+
+generation = Table(
+    "generation",
+    COMMON,
+    Column("schema", Text, primary_key=True),
+    Column("view", Text, nullable=False),
+    Column("shape", Text, nullable=False),
+    Column("live", Boolean, nullable=False),
+    Column("made_at", TIMESTAMP(timezone=True), nullable=False, server_default=func.now()),
+    Column("retired_at", TIMESTAMP(timezone=True)),
+    Index("uq_generation_live", "view", "shape", unique=True, postgresql_where=text("live")),
+)
+"""Every set of a view's tables, each in a schema of its own; one of them is live."""
+
+
+# --- the deciding step -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a view has followed one owner."""
+
+    epoch: str
+    sequence: int
+    chain: str
+
+
+class Decision(enum.Enum):
+    APPLY = "apply"
+    DROP = "drop"
+    GAP = "gap"
+    DIVERGED = "diverged"
+
+
+def decide(at: Checkpoint, epoch: str, sequence: int, chain: str, event: str, *, from_feed: bool) -> Decision:
+    """What to do with an event: apply `checkpoint + 1` and nothing else.
+
+    From the bus, what does not fit is dropped or read again from the owner's feed; only the owner's own feed can say
+    that the log is another one.
+    """
+    if epoch != at.epoch:
+        return Decision.DIVERGED if from_feed else Decision.DROP
+    if sequence <= at.sequence:
+        return Decision.DROP
+    misfit = Decision.DIVERGED if from_feed else Decision.GAP
+    if sequence > at.sequence + 1 or link(at.chain, event) != chain:
+        return misfit
+    return Decision.APPLY
+
+
+# --- where a reader stands -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a view goes, per owner: `r412.p980.m77`."""
+
+    sequences: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return ".".join(f"{owner[0]}{sequence}" for owner, sequence in self.sequences)
+
+    def reached(self, asked: "dict[str, int]") -> bool:
+        """Whether every owner that was asked for, by its letter, is at least that far."""
+        mine = {owner[0]: sequence for owner, sequence in self.sequences}
+        return all(mine[letter] >= sequence for letter, sequence in asked.items() if letter in mine)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A position with what it was read at: the newest applied fact, and until when nothing can be missing."""
+
+    position: Position
+    epochs: str
+    newest: datetime | None
+    checked_at: datetime | None
+
+
+# --- rows ------------------------------------------------------------------------------------------------------
+
+
+class Followed:
+    """A row that follows one entity of one service as it is now: no history, for rules that need today only."""
+
+    entity: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int]
+
+
+class Temporal:
+    """A row with two time axes: when it held in the world, and when we knew it.
+
+    `since` gives, per field in the order of `fields()`, the moment from which its value was told to hold; by it a fact
+    that is told late lands where it belongs, and leaves alone what a later moment says.
+    """
+
+    reaches_back: ClassVar[bool] = False
+    """Whether a fact may hold from before the first one told; an entity's own rows begin when it began."""
+
+    entity: Mapped[UUID] = mapped_column(primary_key=True)
+    held: Mapped[Range[datetime]] = mapped_column(TSTZRANGE, primary_key=True)
+    known: Mapped[Range[datetime]] = mapped_column(TSTZRANGE, primary_key=True)
+    version: Mapped[int]
+    since: Mapped[list[datetime | None]] = mapped_column(ARRAY(TIMESTAMP(timezone=True)))
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> Any:
+        name = cls.__tablename__  # type: ignore[attr-defined]
+        return (
+            Index(f"ix_{name}_held_known", "held", "known", postgresql_using="gist"),
+            Index(f"ix_{name}_entity", "entity", postgresql_where=text("upper_inf(known)")),
+        )
+
+    @classmethod
+    def fields(cls) -> list[str]:
+        mixed = {"entity", "held", "known", "version", "since"}
+        return sorted(column.key for column in inspect(cls).columns if column.key not in mixed)
+
+    @classmethod
+    def at(cls, held: datetime, known: datetime) -> tuple[Any, Any]:
+        """The rows that held at one moment, as known at another."""
+        moment = TIMESTAMP(timezone=True)
+        return (
+            cls.held.op("@>")(literal(held, moment)),  # type: ignore[attr-defined]
+            cls.known.op("@>")(literal(known, moment)),  # type: ignore[attr-defined]
+        )
+
+
+@dataclass
+class _Change:
+    row: Any
+    entity: UUID
+    version: int
+    recorded_at: datetime
+    holds_from: datetime
+    fields: dict[str, Any]
+
+
+async def follow_entity(
+    session: AsyncSession,
+    row: type[Followed] | type[Temporal],
+    event: Event,
+    *,
+    entity: UUID | None = None,
+    holds_on: date | None = None,
+    **fields: Any,
+) -> None:
+    """Set fields of the row that follows the event's entity (or another key), from the moment the fact holds.
+
+    Taken up in the batch and written with it; see `Temporal` for what happens to the moments after.
+    """
+    assert event.recorded_at is not None
+    zone = session.info["zone"]
+    session.info["changes"].append(
+        _Change(
+            row,
+            entity or event.entity,
+            event.version,
+            event.recorded_at,
+            holds_from(holds_on or event.effective_from, event.recorded_at, zone),
+            fields,
+        )
+    )
+
+
+@dataclass
+class Piece:
+    """A stretch of time over which a row's fields stand still, as known from one moment on."""
+
+    lower: datetime
+    upper: datetime | None
+    known_from: datetime
+    version: int
+    values: dict[str, Any]
+    since: dict[str, datetime | None]
+    stored: bool = False
+    known_to: datetime | None = None
+
+    def key(self) -> tuple[Range[datetime], Range[datetime]]:
+        return Range(self.lower, self.upper), Range(self.known_from, None)
+
+
+def tell(pieces: list[Piece], change: _Change, *, reaches_back: bool) -> tuple[list[Piece], list[Piece]]:
+    """The pieces as known after a change, and those that were known until then.
+
+    A field takes the new value wherever nothing that holds from a later moment was told about it; told again for the
+    same moment, the later telling stands.
+    """
+    start = change.holds_from
+    if not pieces:
+        begun = Piece(start, None, change.recorded_at, change.version, dict(change.fields), {})
+        begun.since = dict.fromkeys(change.fields, start)
+        return [begun], []
+    first = pieces[0].lower
+    if start < first and not reaches_back:
+        start = first
+    after: list[Piece] = []
+    closed: list[Piece] = []
+    if start < first:
+        after.append(
+            Piece(
+                start,
+                first,
+                change.recorded_at,
+                change.version,
+                dict(change.fields),
+                dict.fromkeys(change.fields, start),
+            )
+        )
+    for piece in pieces:
+        wins = {
+            name: value
+            for name, value in change.fields.items()
+            if (told := piece.since.get(name)) is None or told <= start
+        }
+        if not wins or (piece.upper is not None and piece.upper <= start):
+            after.append(piece)
+            continue
+        closed.append(piece)
+        if piece.lower < start:
+            after.append(Piece(piece.lower, start, change.recorded_at, piece.version, piece.values, piece.since))
+        after.append(
+            Piece(
+                max(piece.lower, start),
+                piece.upper,
+                change.recorded_at,
+                change.version,
+                piece.values | wins,
+                piece.since | dict.fromkeys(wins, start),
+            )
+        )
+    for piece in closed:
+        piece.known_to = change.recorded_at
+    return after, closed
+
+
+async def _write_changes(session: AsyncSession) -> None:
+    by_row: dict[Any, list[_Change]] = defaultdict(list)
+    for change in session.info["changes"]:
+        by_row[change.row].append(change)
+    session.info["changes"].clear()
+    for row, changes in by_row.items():
+        if issubclass(row, Temporal):
+            await _write_temporal(session, row, changes)
+        else:
+            await _write_current(session, row, changes)
+
+
+async def _write_current(session: AsyncSession, row: Any, changes: list[_Change]) -> None:
+    table = row.__table__
+    merged: dict[UUID, dict[str, Any]] = {}
+    for change in changes:
+        merged.setdefault(change.entity, {}).update(change.fields, version=change.version)
+    here = set(await session.scalars(select(row.entity).where(row.entity.in_(list(merged)))))
+    fresh = [{"entity": entity} | fields for entity, fields in merged.items() if entity not in here]
+    for one in fresh:
+        await session.execute(insert(table), one)
+    for entity in here:
+        await session.execute(update(table).where(table.c.entity == entity).values(merged[entity]))
+
+
+async def _write_temporal(session: AsyncSession, row: Any, changes: list[_Change]) -> None:
+    table, names = row.__table__, row.fields()
+    entities = list({change.entity for change in changes})
+    pieces: dict[UUID, list[Piece]] = defaultdict(list)
+    open_rows = select(table).where(table.c.entity.in_(entities), func.upper_inf(table.c.known)).order_by(table.c.held)
+    for one in (await session.execute(open_rows)).mappings():
+        since = dict(zip(names, one["since"], strict=True))
+        pieces[one["entity"]].append(
+            Piece(
+                one["held"].lower,
+                one["held"].upper,
+                one["known"].lower,
+                one["version"],
+                {name: one[name] for name in names},
+                since,
+                stored=True,
+            )
+        )
+    closed_stored: list[dict[str, Any]] = []
+    past: list[tuple[UUID, Piece]] = []
+    for change in changes:
+        unknown = set(change.fields) - set(names)
+        if unknown:
+            raise TypeError(f"{row.__name__} has no field {', '.join(sorted(unknown))}.")
+        pieces[change.entity], closed = tell(pieces[change.entity], change, reaches_back=row.reaches_back)
+        for piece in closed:
+            if piece.stored:
+                held, known = piece.key()
+                closed_stored.append(
+                    {
+                        "b_entity": change.entity,
+                        "b_held": held,
+                        "b_known": known,
+                        "b_closed": Range(piece.known_from, piece.known_to),
+                    }
+                )
+            elif piece.known_from != piece.known_to:
+                past.append((change.entity, piece))
+    if closed_stored:
+        await (await session.connection()).execute(
+            update(table)
+            .where(
+                table.c.entity == bindparam("b_entity"),
+                table.c.held == bindparam("b_held", type_=TSTZRANGE),
+                table.c.known == bindparam("b_known", type_=TSTZRANGE),
+            )
+            .values(known=bindparam("b_closed", type_=TSTZRANGE)),
+            closed_stored,
+        )
+    fresh = past + [(entity, piece) for entity, some in pieces.items() for piece in some if not piece.stored]
+    if fresh:
+        await (await session.connection()).execute(
+            insert(table),
+            [
+                {
+                    "entity": entity,
+                    "held": Range(piece.lower, piece.upper),
+                    "known": Range(piece.known_from, piece.known_to),
+                    "version": piece.version,
+                    "since": [piece.since.get(name) for name in names],
+                }
+                | {name: piece.values.get(name) for name in names}
+                for entity, piece in fresh
+            ],
+        )
+
+
+# --- the view --------------------------------------------------------------------------------------------------
+
+Handler = Callable[[AsyncSession, Any], Awaitable[None]]
+Told = TypeVar("Told", bound=Event)
+
+
+@dataclass
+class Stopped:
+    """A view that cannot take up an event: it stands still there and tries again."""
+
+    event_id: str
+    sequence: int
+    reason: str
+
+
+@dataclass
+class Following:
+    """How following one owner goes; for health and metrics."""
+
+    head: int | None = None
+    checkpoint: int = 0
+    stopped: Stopped | None = None
+    owner_answers: bool = False
+    bus_answers: bool = False
+    caught_up_once: bool = False
+
+
+class Projection:
+    """A view's rows and handlers, and the loops that keep them equal to the owners' logs."""
+
+    def __init__(self, name: str, base: type[DeclarativeBase]) -> None:
+        self.name = name
+        self.base = base
+        self._handlers: dict[str, Handler] = {}
+        self.owners: list[str] = []
+        self._checkpoint = Table(
+            "checkpoint",
+            base.metadata,
+            Column("owner", Text, primary_key=True),
+            Column("epoch", Text, nullable=False),
+            Column("sequence", BigInteger, nullable=False),
+            Column("chain", Text, nullable=False),
+            Column("recorded_at", TIMESTAMP(timezone=True)),
+            Column("watermark", TIMESTAMP(timezone=True)),
+        )
+
+    def on(self, *kinds: type[Event]) -> Callable[[Handler], Handler]:
+        """Register what a view does with a fact: `@progress.on(ActionRescheduled)`."""
+
+        def register(handler: Handler) -> Handler:
+            for kind in kinds:
+                if kind.type in self._handlers:
+                    raise TypeError(f"{self.name} handles {kind.type} twice.")
+                self._handlers[kind.type] = handler
+                if kind.publisher not in self.owners:
+                    self.owners.append(kind.publisher)
+            return handler
+
+        return register
+
+    def shape(self) -> str:
+        """A fingerprint of the tables: rows of another shape are made again from the logs."""
+        tables = self.base.metadata.sorted_tables
+        ddl = "".join(
+            str(CreateTable(table)) + ",".join(sorted(str(i.name) for i in table.indexes)) for table in tables
+        )
+        return sha256(ddl.encode()).hexdigest()[:16]
+
+    def attach(self, service: str, engine: AsyncEngine, bus: Bus | None, settings: Settings) -> "Attached":
+        return Attached(self, service, engine, bus, settings)
+
+
+class Attached:
+    """A projection on a service's database, following its owners."""
+
+    def __init__(
+        self, view: Projection, service: str, engine: AsyncEngine, bus: Bus | None, settings: Settings
+    ) -> None:
+        self.view = view
+        self.service = service
+        self._engine = engine
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self._bus = bus
+        self._settings = settings
+        self._shape = view.shape()
+        self.owners: dict[str, Owner] = {owner: FeedClient(settings, owner) for owner in view.owners}
+        self.following = {owner: Following() for owner in view.owners}
+        self.standing: Standing | None = None
+        """Where the live rows stand, as far as this process has seen."""
+        self._moved = asyncio.Event()
+        self._rebuilding = asyncio.Lock()
+
+    # - generations -
+
+    async def prepare(self) -> None:
+        """Make the first generation of this shape where there is none."""
+        async with self._engine.begin() as connection:
+            await connection.execute(text("select pg_advisory_xact_lock(hashtext(:name))"), {"name": self._lock_name})
+            if await self._live_schema(connection) is None:
+                schema = await self._make_generation(connection)
+                await connection.execute(update(generation).where(generation.c.schema == schema).values(live=True))
+        await self._look()
+
+    @property
+    def _lock_name(self) -> str:
+        return f"kapstok-view-{self.view.name}"
+
+    async def _live_schema(self, connection: AsyncConnection) -> str | None:
+        found = select(generation.c.schema).where(
+            generation.c.view == self.view.name, generation.c.shape == self._shape, generation.c.live
+        )
+        return await connection.scalar(found)
+
+    async def _make_generation(self, connection: AsyncConnection) -> str:
+        schema = f"{self.view.name}_{uuid4().hex[:12]}"
+        await connection.execute(text(f'create schema "{schema}"'))
+        await connection.execute(text(f'set local search_path to "{schema}"'))
+        await connection.run_sync(self.view.base.metadata.create_all, checkfirst=False)
+        await connection.execute(text("set local search_path to default"))
+        await connection.execute(
+            insert(generation).values(schema=schema, view=self.view.name, shape=self._shape, live=False)
+        )
+        return schema
+
+    async def enter(self, session: AsyncSession, schema: str | None = None) -> None:
+        """Point this transaction at the live generation's tables, or at another one's. Raises Unavailable."""
+        session.info["zone"] = self._settings.zone
+        session.info.setdefault("changes", [])
+        if schema is not None:
+            await session.execute(text("select set_config('search_path', :path, true)"), {"path": f'"{schema}",public'})
+            return
+        found = await session.scalar(
+            text(
+                "select set_config('search_path', '\"' || schema || '\",public', true)"
+                " from public.generation where view = :view and shape = :shape and live"
+            ),
+            {"view": self.view.name, "shape": self._shape},
+        )
+        if found is None:
+            raise Unavailable("These figures are being made; ask again in a moment.")
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A read-only look at the live rows, all from one moment."""
+        async with self._sessions() as session:
+            await session.connection(
+                execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            )
+            await self.enter(session)
+            yield session
+
+    # - where we stand -
+
+    async def stand(self, session: AsyncSession) -> Standing:
+        """Where the rows that this session sees stand."""
+        table = self.view._checkpoint
+        rows = {row.owner: row for row in await session.execute(select(table))}
+        marks = [rows[owner].watermark if owner in rows else None for owner in self.view.owners]
+        newest = [row.recorded_at for row in rows.values() if row.recorded_at is not None]
+        return Standing(
+            Position(tuple((owner, rows[owner].sequence if owner in rows else 0) for owner in self.view.owners)),
+            ".".join(rows[owner].epoch if owner in rows else "" for owner in self.view.owners),
+            max(newest) if newest else None,
+            None if any(mark is None for mark in marks) else min(mark for mark in marks if mark is not None),
+        )
+
+    async def _look(self) -> None:
+        async with self._sessions() as session:
+            await self.enter(session)
+            standing = await self.stand(session)
+        if self.standing is None or (standing.position, standing.epochs) != (
+            self.standing.position,
+            self.standing.epochs,
+        ):
+            self.standing = standing
+            self._moved.set()
+            self._moved = asyncio.Event()
+        self.standing = standing
+
+    async def moved(self, since: Standing | None, timeout: float) -> bool:
+        """Wait until the rows stand elsewhere than `since`; False when the time is over first."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            moved = self._moved
+            now = self.standing
+            if now is not None and (since is None or (now.position, now.epochs) != (since.position, since.epochs)):
+                return True
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await moved.wait()
+            except TimeoutError:
+                return False
+
+    async def reach(self, asked: dict[str, int], timeout: float) -> bool:
+        """Wait until the rows are at least as far as asked; False when the time is over first."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            standing = self.standing
+            if standing is not None and standing.position.reached(asked):
+                return True
+            remaining = deadline - asyncio.get_running_loop().time()
+            if remaining <= 0 or not await self.moved(standing, remaining):
+                return self.standing is not None and self.standing.position.reached(asked)
+
+    @property
+    def caught_up_once(self) -> bool:
+        return all(following.caught_up_once for following in self.following.values())
+
+    # - following -
+
+    async def follow(self, owner: str) -> None:
+        """Keep up with one owner for ever; log each new error once, keep the checkpoint, try again."""
+        inbox = self._bus.inbox(owner, f"{self.service}_{self.view.name}") if self._bus else None
+        told = ""
+        clock = asyncio.get_running_loop().time
+        next_check = 0.0
+        while True:
+            try:
+                if clock() >= next_check:
+                    next_check = clock() + self._settings.head_check_seconds
+                    await self._check_head(owner)
+                await self._take_from_bus(owner, inbox, max(0.01, min(1.0, next_check - clock())))
+                if not self.following[owner].stopped:
+                    told = ""
+            except (FeedUnavailable, BusUnavailable, Unavailable) as error:
+                self.following[owner].owner_answers = not isinstance(error, FeedUnavailable)
+                if type(error).__name__ != told:
+                    told = type(error).__name__
+                    log.info("waiting for an owner", view=self.view.name, owner=owner, reason=str(error))
+                await asyncio.sleep(0.1)
+            except Exception as error:
+                if repr(error) != told:
+                    told = repr(error)
+                    log.exception("following failed and is tried again", view=self.view.name, owner=owner)
+                await asyncio.sleep(0.25)
+
+    async def _take_from_bus(self, owner: str, inbox: Inbox | None, timeout: float) -> None:
+        following = self.following[owner]
+        if inbox is None or self._bus is None or not self._bus.connected:
+            following.bus_answers = False
+            await asyncio.sleep(timeout)
+            return
+        try:
+            messages = await inbox.fetch(200, timeout)
+            following.bus_answers = True
+        except BusUnavailable:
+            following.bus_answers = False
+            await asyncio.sleep(timeout)
+            return
+        if not messages:
+            return
+        entries = [
+            (
+                message.headers.get(EPOCH, ""),
+                int(message.headers.get(SEQUENCE, "0")),
+                message.headers.get(CHAIN, ""),
+                message.payload.decode(errors="replace"),
+            )
+            for message in messages
+        ]
+        decision = await self._apply(owner, entries, from_feed=False)
+        if decision is Decision.GAP:
+            await self.heal(owner)
+        for message in messages:
+            await message.ack()
+
+    async def _check_head(self, owner: str) -> None:
+        """Ask the owner how far it is: silence on the bus proves nothing."""
+        head = await self.owners[owner].head()
+        following = self.following[owner]
+        following.owner_answers = True
+        following.head = head.sequence
+        async with self._sessions() as session, session.begin():
+            await self.enter(session)
+            at = await self._locked_checkpoint(session, owner, str(head.epoch))
+            following.checkpoint = at.sequence
+            same = at.sequence == head.sequence and at.chain == head.chain
+            if str(head.epoch) == at.epoch and same:
+                table = self.view._checkpoint
+                await session.execute(update(table).where(table.c.owner == owner).values(watermark=head.watermark))
+        if str(head.epoch) != at.epoch or head.sequence < at.sequence or (head.sequence == at.sequence and not same):
+            log.error("the owner's log is another one than we followed", view=self.view.name, owner=owner)
+            await self.rebuild(compare=False)
+        elif head.sequence > at.sequence:
+            await self.heal(owner)
+        else:
+            following.caught_up_once = True
+        await self._look()
+
+    async def heal(self, owner: str) -> None:
+        """Read from the owner's feed what the bus did not bring. Raises FeedUnavailable."""
+        while True:
+            page = await self.owners[owner].after(self.following[owner].checkpoint, BATCH)
+            if not page.items:
+                return
+            entries = [(page.epoch, item.sequence, item.chain, item.event) for item in page.items]
+            decision = await self._apply(owner, entries, from_feed=True)
+            if decision is Decision.DIVERGED:
+                log.error("the owner's feed does not continue what we followed", view=self.view.name, owner=owner)
+                await self.rebuild(compare=False)
+                return
+            if self.following[owner].stopped or self.following[owner].checkpoint >= page.head:
+                return
+
+    async def _apply(
+        self, owner: str, entries: Sequence[tuple[str, int, str, str]], *, from_feed: bool, schema: str | None = None
+    ) -> Decision:
+        """Apply a batch in one transaction; when one event fails, event by event up to it."""
+        try:
+            decision = await self._apply_together(owner, entries, from_feed=from_feed, schema=schema)
+            if schema is None:
+                self.following[owner].stopped = None
+        except Exception as error:
+            if isinstance(error, Unavailable) or is_passing(error):
+                raise
+            if len(entries) == 1:
+                self._stop(owner, entries[0], error)
+                raise
+            decision = Decision.APPLY
+            for entry in entries:
+                decision = await self._apply(owner, [entry], from_feed=from_feed, schema=schema)
+                if decision in (Decision.GAP, Decision.DIVERGED):
+                    break
+        if schema is None:
+            await self._look()
+        return decision
+
+    def _stop(self, owner: str, entry: tuple[str, int, str, str], error: Exception) -> None:
+        _, sequence, _, event = entry
+        marker = event[:200].partition('"id":"')[2][:36]
+        previous = self.following[owner].stopped
+        self.following[owner].stopped = Stopped(marker, sequence, repr(error)[:300])
+        if previous is None or previous.sequence != sequence:
+            log.error(
+                "a view stopped at an event", view=self.view.name, owner=owner, event_id=marker, sequence=sequence
+            )
+
+    async def _apply_together(
+        self, owner: str, entries: Sequence[tuple[str, int, str, str]], *, from_feed: bool, schema: str | None
+    ) -> Decision:
+        table = self.view._checkpoint
+        outcome = Decision.DROP
+        newest: datetime | None = None
+        async with self._sessions() as session, session.begin():
+            await self.enter(session, schema)
+            at = await self._locked_checkpoint(session, owner, entries[0][0] if from_feed else None)
+            for epoch, sequence, chain, event in entries:
+                decision = decide(at, epoch, sequence, chain, event, from_feed=from_feed)
+                if decision is Decision.DROP:
+                    continue
+                outcome = decision
+                if decision is not Decision.APPLY:
+                    break
+                newest = await self._handle(session, event) or newest
+                at = Checkpoint(epoch, sequence, chain)
+            await _write_changes(session)
+            values: dict[str, Any] = {"epoch": at.epoch, "sequence": at.sequence, "chain": at.chain}
+            if newest is not None:
+                values["recorded_at"] = newest
+            await session.execute(update(table).where(table.c.owner == owner).values(values))
+        if schema is None:
+            self.following[owner].checkpoint = at.sequence
+        return outcome
+
+    async def _handle(self, session: AsyncSession, text: str) -> datetime | None:
+        event = Event.decode(text)
+        if event is None:
+            return None
+        handler = self.view._handlers.get(event.type)
+        if handler is not None:
+            await handler(session, event)
+        return event.recorded_at
+
+    async def _locked_checkpoint(self, session: AsyncSession, owner: str, epoch: str | None) -> Checkpoint:
+        """The checkpoint, locked. The first one takes its epoch from the owner, never from the bus."""
+        table = self.view._checkpoint
+        locked = select(table).where(table.c.owner == owner).with_for_update()
+        row = (await session.execute(locked)).one_or_none()
+        if row is None:
+            if epoch is None:
+                epoch = str((await self.owners[owner].head()).epoch)
+            await session.execute(
+                upsert(table).values(owner=owner, epoch=epoch, sequence=0, chain="").on_conflict_do_nothing()
+            )
+            row = (await session.execute(locked)).one()
+        return Checkpoint(row.epoch, row.sequence, row.chain)
+
+    # - making it again -
+
+    async def rebuild(self, *, compare: bool = True) -> "Rebuilt":
+        """Fill a new generation beside the live one from the feeds, compare, and switch in one row.
+
+        With `compare`, rows that differ from the live ones are named and the live ones stay: something is wrong that a
+        person must see. Without it (the owner's log is another one) there is nothing to compare with.
+        """
+        async with self._rebuilding:
+            await self._sweep()
+            async with self._engine.begin() as connection:
+                schema = await self._make_generation(connection)
+            try:
+                return await self._fill_and_switch(schema, compare=compare)
+            except BaseException:
+                async with self._engine.begin() as connection:
+                    await self._drop(connection, schema)
+                raise
+
+    async def _fill_and_switch(self, schema: str, *, compare: bool) -> "Rebuilt":
+        events = 0
+        for owner in self.view.owners:
+            events += await self._fill(schema, owner)
+        table = self.view._checkpoint
+        async with self._sessions() as session, session.begin():
+            await self.enter(session)
+            await session.execute(text("set local statement_timeout to '10min'"))
+            await session.execute(text("set local idle_in_transaction_session_timeout to '10min'"))
+            live = await session.scalar(text("select split_part(current_setting('search_path'), '\"', 2)"))
+            locked = select(table).order_by(table.c.owner).with_for_update()
+            ends = {row.owner: row.sequence for row in await session.execute(locked)}
+            for owner in self.view.owners:
+                events += await self._fill(schema, owner, upto=ends.get(owner) if compare else None)
+            differing = await self._differing(session, str(live), schema) if compare else []
+            if not differing:
+                retired = {"live": False, "retired_at": func.now()}
+                await session.execute(update(generation).where(generation.c.schema == live).values(retired))
+                await session.execute(update(generation).where(generation.c.schema == schema).values(live=True))
+        if differing:
+            async with self._engine.begin() as connection:
+                await self._drop(connection, schema)
+        for following in self.following.values():
+            following.stopped = None
+        await self._look()
+        return Rebuilt(events, differing)
+
+    async def _fill(self, schema: str, owner: str, upto: int | None = None) -> int:
+        """Follow the feed into a generation, to its head or to a sequence; the number of events taken."""
+        async with self._sessions() as session, session.begin():
+            await self.enter(session, schema)
+            epoch = str((await self.owners[owner].head()).epoch)
+            at = await self._locked_checkpoint(session, owner, epoch)
+        start = at.sequence
+        while upto is None or at.sequence < upto:
+            limit = BATCH if upto is None else min(BATCH, upto - at.sequence)
+            page = await self.owners[owner].after(at.sequence, limit)
+            if not page.items:
+                break
+            entries = [(page.epoch, item.sequence, item.chain, item.event) for item in page.items]
+            decision = await self._apply(owner, entries, from_feed=True, schema=schema)
+            if decision is not Decision.APPLY:
+                raise FeedUnavailable(f"The log of {owner} changed while it was read; try again.")
+            at = Checkpoint(page.epoch, page.items[-1].sequence, page.items[-1].chain)
+        return at.sequence - start
+
+    async def _differing(self, session: AsyncSession, live: str, made: str) -> list[str]:
+        """The tables whose rows differ between two generations."""
+        differing = []
+        for table in self.view.base.metadata.sorted_tables:
+            columns = [f'"{column.name}"' for column in table.columns if column.name != "watermark"]
+            digest = (
+                "select count(*) || ':' || coalesce(md5(string_agg(h, '' order by h)), '') from"
+                f' (select md5(row({",".join(columns)})::text) as h from "{{schema}}"."{table.name}") as rows'
+            )
+            ours = await session.scalar(text(digest.format(schema=live)))
+            theirs = await session.scalar(text(digest.format(schema=made)))
+            if ours != theirs:
+                differing.append(table.name)
+        return differing
+
+    async def _sweep(self) -> None:
+        """Drop generations that nobody can still be reading, and the leftovers of a rebuild that was killed."""
+        unused = select(generation.c.schema).where(
+            generation.c.view == self.view.name,
+            ~generation.c.live,
+            or_(
+                generation.c.retired_at < func.now() - text("interval '1 minute'"),
+                generation.c.made_at < func.now() - text("interval '1 day'"),
+            ),
+        )
+        async with self._engine.begin() as connection:
+            for schema in list(await connection.scalars(unused)):
+                await self._drop(connection, schema)
+
+    async def _drop(self, connection: AsyncConnection, schema: str) -> None:
+        await connection.execute(delete(generation).where(generation.c.schema == schema))
+        await connection.execute(text(f'drop schema if exists "{schema}" cascade'))
+
+    async def close(self) -> None:
+        for owner in self.owners.values():
+            if isinstance(owner, FeedClient):
+                await owner.close()
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What making a view again brought: events read, and the tables that differ from the live ones."""
+
+    events: int
+    differing: list[str] = field(default_factory=list)

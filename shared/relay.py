@@ -1,0 +1,170 @@
+"""The relay: copies a service's outbox to its stream, oldest first, many in flight, and starts over after any doubt."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import text, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from uuid_utils.compat import uuid7
+
+from shared import outbox
+from shared.bus import (
+    CHAIN,
+    EPOCH,
+    EXPECTED_LAST_ID,
+    EXPECTED_LAST_SEQUENCE,
+    MESSAGE_ID,
+    SEQUENCE,
+    Bus,
+    BusRefused,
+    BusUnavailable,
+)
+from shared.events.event import subject
+from shared.settings import Settings
+
+log = structlog.get_logger("kapstok.relay")
+
+LEADER = 7_310_002
+"""Advisory lock held by the one relay that publishes, however many replicas there are."""
+IN_FLIGHT = 256
+
+
+@dataclass
+class Sent:
+    """How far the stream goes: the last event in it, and what the next publish expects to find there."""
+
+    sequence: int
+    message_id: str | None
+    number: int
+
+
+class Relay:
+    def __init__(self, engine: AsyncEngine, bus: Bus, service: str, settings: Settings) -> None:
+        self._engine = engine
+        self._bus = bus
+        self._service = service
+        self._settings = settings
+        self._source = settings.source(service)
+        self._woken = asyncio.Event()
+        self._epoch = ""
+        self.sent: int | None = None
+        """The last sequence known to be on the bus; None while that is not known."""
+        self.leading = False
+
+    def wake(self) -> None:
+        """A commit calls this; the poll is the net under it."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Publish for ever. Errors are logged once each, then tried again from a fresh look at the bus."""
+        told = ""
+        while True:
+            try:
+                async with self._leadership():
+                    sent = await self._resync()
+                    told = ""
+                    while True:
+                        self._woken.clear()
+                        self.sent = sent.sequence
+                        if await self._forward(sent) < IN_FLIGHT:
+                            await self._wait()
+            except (BusUnavailable, BusRefused) as error:
+                if repr(error) != told:
+                    told = repr(error)
+                    log.info("the relay waits for the bus", service=self._service, reason=told)
+            except Exception as error:
+                if repr(error) != told:
+                    told = repr(error)
+                    log.exception("the relay failed and tries again", service=self._service)
+            self.sent, self.leading = None, False
+            await asyncio.sleep(0.25)
+
+    async def _wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.relay_poll_seconds):
+                await self._woken.wait()
+
+    @contextlib.asynccontextmanager
+    async def _leadership(self):  # type: ignore[no-untyped-def]
+        """One relay at a time: a lock that PostgreSQL lets go when its holder dies."""
+        async with self._engine.connect() as connection:
+            connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            while not await connection.scalar(text("select pg_try_advisory_lock(:lock)"), {"lock": LEADER}):
+                await asyncio.sleep(0.5)
+            self.leading = True
+            self._connection = connection
+            try:
+                yield
+            finally:
+                with contextlib.suppress(Exception):
+                    await connection.scalar(text("select pg_advisory_unlock(:lock)"), {"lock": LEADER})
+
+    async def _resync(self) -> Sent:
+        """Where to go on, read from the bus's last message; believe nothing else the bus remembers."""
+        await self._bus.ensure_stream(self._service)
+        head = await self._head()
+        self._epoch = str(head.epoch)
+        last = await self._bus.last(self._service)
+        number = await self._bus.last_number(self._service)
+        if last is None:
+            return Sent(max(0, head.sequence - self._settings.refill), None, number)
+        message_id = last.headers.get(MESSAGE_ID)
+        if last.headers.get(EPOCH) != self._epoch:
+            log.warning("the stream ends with another epoch's event", service=self._service, number=number)
+            return Sent(max(0, head.sequence - self._settings.refill), message_id, number)
+        sequence = int(last.headers.get(SEQUENCE, "0"))
+        if not await self._is_mine(sequence, last.headers.get(CHAIN, "")):
+            await self._take_new_epoch()
+            head = await self._head()
+            return Sent(max(0, head.sequence - self._settings.refill), message_id, number)
+        return Sent(sequence, message_id, number)
+
+    async def _head(self) -> outbox.Head:
+        async with self._engine.begin() as connection:
+            return await outbox.head(connection)
+
+    async def _is_mine(self, sequence: int, chain: str) -> bool:
+        async with self._engine.connect() as connection:
+            found = await outbox.after(connection, sequence - 1, 1)
+        return bool(found) and found[0].sequence == sequence and found[0].chain == chain
+
+    async def _take_new_epoch(self) -> None:
+        """The bus holds events that this log does not: the log went back. Say so to every reader."""
+        epoch = uuid7()
+        async with self._engine.begin() as connection:
+            await connection.execute(update(outbox.outbox_origin).values(epoch=epoch))
+        self._epoch = str(epoch)
+        log.error("the log went back; a new epoch begins", service=self._service, epoch=self._epoch)
+
+    async def _forward(self, sent: Sent) -> int:
+        """Publish the next events, all in flight; advance by the unbroken run of acks. The count tried."""
+        connection: AsyncConnection = self._connection
+        batch = await outbox.after(connection, sent.sequence, IN_FLIGHT)
+        publishes = []
+        previous = sent.message_id
+        for event in batch:
+            message_id = f"{self._source}|{event.id}"
+            headers = {
+                MESSAGE_ID: message_id,
+                "Content-Type": "application/cloudevents+json; charset=UTF-8",
+                EPOCH: self._epoch,
+                SEQUENCE: str(event.sequence),
+                CHAIN: event.chain,
+            }
+            if previous is None:
+                headers[EXPECTED_LAST_SEQUENCE] = str(sent.number)
+            else:
+                headers[EXPECTED_LAST_ID] = previous
+            previous = message_id
+            publishes.append(
+                asyncio.create_task(self._bus.publish(subject(event.type, event.entity), event.event.encode(), headers))
+            )
+        outcomes = await asyncio.gather(*publishes, return_exceptions=True)
+        for event, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            sent.sequence, sent.message_id = event.sequence, f"{self._source}|{event.id}"
+            self.sent = sent.sequence
+        return len(batch)

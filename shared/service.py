@@ -1,0 +1,358 @@
+"""A service: routes in front, relay and views behind, health and metrics beside them."""
+
+import asyncio
+import contextlib
+import re
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from starlette.types import ASGIApp
+
+from shared import migrations, outbox
+from shared import settings as settings_module
+from shared.access import Gate, HouseOrToken
+from shared.bus import Bus, NatsBus
+from shared.calendar import written
+from shared.database import check_durability, engine, sessions
+from shared.feed import LONGEST_WAIT, MOST, spliced
+from shared.http import Door, Porch, Session, install_problems, problem, shielded
+from shared.projection import Attached, Projection
+from shared.relay import Relay
+from shared.settings import Settings
+
+log = structlog.get_logger("kapstok.service")
+
+VERSION = "0.1.0"
+
+
+@dataclass
+class Service:
+    """What a running service holds."""
+
+    name: str
+    settings: Settings
+    engine: AsyncEngine
+    sessions: async_sessionmaker[AsyncSession]
+    bus: Bus | None
+    gate: Gate
+    relay: Relay | None = None
+    view: Attached | None = None
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    ready: bool = False
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    _running: set[asyncio.Task[Response]] = field(default_factory=set)
+    _paths: list[tuple[re.Pattern[str], set[str]]] = field(default_factory=list)
+
+    @property
+    def source(self) -> str:
+        return self.settings.source(self.name)
+
+    def wake(self) -> None:
+        """A commit told something: wake the relay and whoever waits at the feed."""
+        if self.relay is not None:
+            self.relay.wake()
+        self.recorded.set()
+        self.recorded = asyncio.Event()
+
+    async def finish(self, work: Awaitable[Response]) -> Response:
+        return await shielded(work, self._running)
+
+    async def finish_all(self) -> None:
+        if self._running:
+            await asyncio.wait(self._running, timeout=3)
+
+    def methods(self, path: str) -> set[str]:
+        """All methods of an address, over every route that matches it."""
+        return {method for pattern, methods in self._paths if pattern.fullmatch(path) for method in methods}
+
+    def learn_paths(self, documented: dict[str, Any]) -> None:
+        for template, operations in documented.items():
+            pattern = re.compile(re.sub(r"\\\{[^/]+\\\}", "[^/]+", re.escape(template)))
+            methods = {method.upper() for method in operations if method in ("get", "post", "patch")}
+            self._paths.append((pattern, methods | ({"HEAD"} if "GET" in methods else set())))
+
+
+def app_factory(
+    name: str,
+    *routers: APIRouter,
+    view: Projection | None = None,
+    publishes: bool = True,
+    pages: APIRouter | None = None,
+    front: Callable[[ASGIApp, Service], ASGIApp] | None = None,
+    settings: Settings | None = None,
+    bus: Bus | None = None,
+) -> ASGIApp:
+    """An ASGI app for one service. `settings` and `bus` are for tests; a process reads its environment."""
+    settings = settings or settings_module.read()
+    _log_as(settings.log_level)
+    database = engine(settings)
+    service = Service(
+        name=name,
+        settings=settings,
+        engine=database,
+        sessions=sessions(database),
+        bus=bus or NatsBus(settings, name),
+        gate=Gate(settings),
+    )
+    if publishes:
+        assert service.bus is not None
+        service.relay = Relay(database, service.bus, name, settings)
+    if view is not None:
+        service.view = view.attach(name, database, service.bus, settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        starting = asyncio.create_task(_start(service), name="start")
+        behind: list[asyncio.Task[None]] = [starting]
+        _end_streams_on_signal(service)
+        try:
+            yield
+        finally:
+            await _stop(service, behind)
+
+    app = FastAPI(
+        title=f"Kapstok {name}",
+        version=VERSION,
+        openapi_url=f"/{name}/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        contact={"name": "Kapstok", "url": "https://example.org/kapstok", "email": "kapstok@example.org"},
+    )
+    app.state.service = service
+    install_problems(app)
+    for router in routers:
+        app.include_router(router, prefix=f"/{name}/v1")
+    if publishes:
+        app.include_router(_feed(), prefix=f"/{name}/v1")
+    if pages is not None:
+        app.include_router(pages)
+    app.include_router(_health())
+    service.learn_paths(app.openapi()["paths"])
+    fronted: ASGIApp = front(app, service) if front is not None else app
+    return Porch(fronted, VERSION, settings.max_body)
+
+
+# --- start and stop --------------------------------------------------------------------------------------------
+
+
+async def _start(service: Service) -> None:
+    """Database, migrations, durability; then serve, and follow and publish in the background. Never gives up."""
+    told = ""
+    while True:
+        try:
+            async with service.engine.connect() as connection:
+                if service.settings.durability == "required":
+                    await check_durability(connection)
+            await migrations.upgrade(service.engine, service.name)
+            if service.view is not None:
+                await service.view.prepare()
+            break
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            if repr(error) != told:
+                told = repr(error)
+                log.warning("waiting for the database", service=service.name, reason=told[:300])
+            await asyncio.sleep(0.25)
+        except RuntimeError as error:
+            log.error("cannot start", service=service.name, reason=str(error))
+            signal.raise_signal(signal.SIGTERM)
+            return
+    service.ready = True
+    log.info("ready", service=service.name)
+    if isinstance(service.bus, NatsBus):
+        service.bus.start()
+    async with asyncio.TaskGroup() as group:
+        if service.relay is not None:
+            group.create_task(service.relay.run(), name="relay")
+        if service.view is not None:
+            for owner in service.view.owners:
+                group.create_task(service.view.follow(owner), name=f"follow-{owner}")
+
+
+def _end_streams_on_signal(service: Service) -> None:
+    """Open event streams would hold the server: end them as soon as it is told to stop."""
+    with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+        before = signal.getsignal(signal.SIGTERM)
+        interrupted = signal.getsignal(signal.SIGINT)
+
+        def stop(number: int, frame: Any) -> None:
+            service.ready = False
+            service.stopping.set()
+            previous = before if number == signal.SIGTERM else interrupted
+            if callable(previous):
+                previous(number, frame)
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+
+
+async def _stop(service: Service, behind: Sequence[asyncio.Task[None]]) -> None:
+    """Requests first, then relay and views, then the bus, then the database. Correctness needs none of it."""
+    service.ready = False
+    service.stopping.set()
+    await service.finish_all()
+    for task in behind:
+        task.cancel()
+    await asyncio.wait(behind, timeout=3)
+    if service.view is not None:
+        await service.view.close()
+    if service.bus is not None:
+        await service.bus.close()
+    await service.engine.dispose()
+
+
+def _log_as(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+# --- the routes that every service has -------------------------------------------------------------------------
+
+
+def _feed() -> APIRouter:
+    router = APIRouter(route_class=Door, tags=["events"], dependencies=[HouseOrToken])
+
+    @router.get("/events/head")
+    async def head_of_events(request: Request, session: Session) -> dict[str, Any]:
+        """How far the log goes: epoch, sequence, chain; nothing will be recorded at or before `watermark`."""
+        head = await outbox.head(session)
+        return {
+            "epoch": str(head.epoch),
+            "sequence": head.sequence,
+            "chain": head.chain,
+            "watermark": written(head.watermark),
+        }
+
+    @router.get("/events")
+    async def events_after(
+        request: Request,
+        session: Session,
+        after: Annotated[int, Query(ge=0, le=2**62)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MOST)] = 200,
+        wait: Annotated[int, Query(ge=0, le=LONGEST_WAIT)] = 0,
+    ) -> Response:
+        """The facts after a sequence, as CloudEvents, byte for byte as told; waits up to `wait` seconds for one."""
+        service: Service = request.app.state.service
+        recorded = service.recorded
+        rows = await outbox.after(session, after, limit)
+        if not rows and wait:
+            await session.rollback()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await recorded.wait()
+            rows = await outbox.after(session, after, limit)
+        head = await outbox.head(session)
+        return Response(spliced(head.epoch, head.sequence, rows), media_type="application/json")
+
+    return router
+
+
+def _health() -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health/live")
+    async def live() -> dict[str, str]:
+        """The process runs."""
+        return {"status": "live"}
+
+    @router.get("/health/ready")
+    async def ready(request: Request) -> Response:
+        """It can do its job: the database answers and the tables are there. Never depends on the bus."""
+        service: Service = request.app.state.service
+        reason = await _not_ready(service)
+        if reason:
+            return problem(503, "Not ready", reason, retry_after=1)
+        return Response('{"status":"ready"}', media_type="application/json")
+
+    @router.get("/health/detail")
+    async def detail(request: Request) -> dict[str, Any]:
+        """In words and numbers: what is not published yet, and how far each view has followed."""
+        service: Service = request.app.state.service
+        found: dict[str, Any] = {"service": service.name, "reason": await _not_ready(service) or "ready"}
+        if service.relay is not None and service.ready:
+            async with service.engine.begin() as connection:
+                head = (await outbox.head(connection)).sequence
+            found["outbox"] = {"head": head, "published": service.relay.sent, "leading": service.relay.leading}
+        if service.view is not None:
+            found["views"] = {service.view.view.name: _following(service.view)}
+        return found
+
+    @router.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(_metrics(request.app.state.service)), media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+async def _not_ready(service: Service) -> str | None:
+    if not service.ready:
+        return "Starting or stopping."
+    try:
+        async with asyncio.timeout(2), service.engine.connect() as connection:
+            await connection.execute(text("select 1"))
+    except (SQLAlchemyError, OSError, TimeoutError):
+        return "The database does not answer."
+    if service.view is not None and service.relay is None and not service.view.caught_up_once:
+        return "The view is being filled."
+    return None
+
+
+def _following(view: Attached) -> dict[str, Any]:
+    return {
+        owner: {
+            "head": following.head,
+            "checkpoint": following.checkpoint,
+            "ownerAnswers": following.owner_answers,
+            "busAnswers": following.bus_answers,
+            "stoppedAt": None
+            if following.stopped is None
+            else {"eventId": following.stopped.event_id, "sequence": following.stopped.sequence},
+        }
+        for owner, following in view.following.items()
+    }
+
+
+def _metrics(service: Service) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+
+    class Now:
+        def collect(self) -> list[GaugeMetricFamily]:
+            found = []
+            if service.relay is not None:
+                sent = GaugeMetricFamily("kapstok_relay_sent_sequence", "Last sequence known to be on the bus")
+                sent.add_metric([], float(service.relay.sent or 0))
+                found.append(sent)
+            if service.view is not None:
+                lag = GaugeMetricFamily("kapstok_view_lag_events", "Events behind the owner", labels=["view", "owner"])
+                stopped = GaugeMetricFamily("kapstok_view_stopped", "1 when stopped", labels=["view", "owner"])
+                for owner, following in service.view.following.items():
+                    labels = [service.view.view.name, owner]
+                    lag.add_metric(labels, float(max(0, (following.head or 0) - following.checkpoint)))
+                    stopped.add_metric(labels, 1.0 if following.stopped else 0.0)
+                found += [lag, stopped]
+            return found
+
+    registry.register(Now())  # type: ignore[arg-type]
+    return registry

@@ -1,0 +1,76 @@
+"""Everything a service reads from its environment, read once, when its app is made."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "KAPSTOK_"
+
+
+class Settings(BaseSettings):
+    """One service's settings; each is an environment variable with the prefix `KAPSTOK_`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    database_url: SecretStr
+    """`postgresql+asyncpg://user:password@host:port/name`: this service's own database."""
+    pool_size: int = 10
+    durability: Literal["required", "waived"] = "required"
+    """`required` refuses a database that may lose an acknowledged commit; tests waive it."""
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    stream_replicas: int = 1
+    stream_max_age_days: int = 30
+    stream_max_bytes: int = 1 << 30
+    stream_deny_delete: bool = True
+    refill: int = 10_000
+    """How many events before the head an empty stream is filled with; older ones come from the feed."""
+
+    oin: str = Field(default="00000099000000001000", pattern=r"^\d{20}$")
+    """Number of the organisation that publishes, in the `source` of events; 00000099… is for tests."""
+    timezone: str = "Europe/Amsterdam"
+    """Whose days count: `asOf` dates, due, late and stale."""
+
+    issuer: str = "http://127.0.0.1:8000"
+    audience: str = "kapstok"
+    jwks_file: Path | None = None
+    """The issuer's public keys (JWKS). Without it every write is refused with 401."""
+    house_key: SecretStr = SecretStr("")
+    """What the services show each other to read feeds. Empty: only bearer tokens open a feed."""
+
+    recommendations_url: str = "http://127.0.0.1:8001"
+    programme_url: str = "http://127.0.0.1:8002"
+    monitor_url: str = "http://127.0.0.1:8003"
+    reporting_url: str = "http://127.0.0.1:8004"
+
+    max_body: int = 1 << 20
+    """Bytes; a larger request body is answered 413."""
+    log_level: str = "INFO"
+    head_check_seconds: float = 1.0
+    relay_poll_seconds: float = 0.5
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    def source(self, service: str) -> str:
+        """The CloudEvents `source` of a service: `urn:nld:oin:<20 digits>:systeem:kapstok-<service>`."""
+        return f"urn:nld:oin:{self.oin}:systeem:kapstok-{service}"
+
+    def url(self, service: str) -> str:
+        """Where another service answers."""
+        return str(getattr(self, f"{service}_url")).rstrip("/")
+
+
+def read() -> Settings:
+    """Read the environment; a misspelt `KAPSTOK_` name is refused instead of silently ignored."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise ValueError(f"Unknown settings in the environment: {', '.join(unknown)}.")
+    return Settings()  # type: ignore[call-arg]  # the fields come from the environment
