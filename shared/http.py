@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import structlog
 from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import ParamTypes
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -21,7 +23,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import access, outbox
-from shared.calendar import day_of
 from shared.database import Entity, ExternalIds, Page, Work, is_passing
 from shared.errors import Conflict, DomainError, Invalid, TooLarge, Unavailable, VersionNeeded
 from shared.events.event import Actor, Basis, Precision
@@ -88,10 +89,13 @@ class Door(APIRoute):
     def get_route_handler(self) -> Handle:
         inner = super().get_route_handler()
         names_version = "{id}" in self.path
+        parameters = get_flat_params(self.dependant)
+        asked = {one.alias for one in parameters if getattr(one.field_info, "in_", None) is ParamTypes.query}
 
         async def handle(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
             service: Service = request.app.state.service
+            _must_be_asked(request, asked)
             await _wait_for_position(request, service)
             if request.method in ("GET", "HEAD", "OPTIONS"):
                 return await _read(request, service, inner)
@@ -121,7 +125,7 @@ async def _write(request: Request, service: "Service", inner: Handle, *, names_v
     request.state.work = Work(
         actor=Actor(organisation=caller.organisation, function=""),
         account=caller.account,
-        today=day_of(service.now(), service.settings.zone),
+        today=service.today(),
         expected=expected,
     )
 
@@ -160,6 +164,14 @@ async def _wait_for_position(request: Request, service: "Service") -> None:
     if not all(parts):
         raise Invalid("Write Kapstok-At-Least as a position: r412 or r412.p980.", field="Kapstok-At-Least")
     await service.view.reach({part[1]: int(part[2]) for part in parts if part}, timeout=2)
+
+
+def _must_be_asked(request: Request, known: set[str]) -> None:
+    """A misspelt query key is refused; answering as if it were not there would answer another question."""
+    unknown = set(request.query_params) - known
+    if unknown:
+        takes = f"This address takes {', '.join(sorted(known))}." if known else "This address takes no query."
+        raise Invalid(f"{len(unknown)} of these query keys does not exist. {takes}")
 
 
 def _check_media_type(request: Request, body: bytes) -> None:

@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 import structlog
@@ -22,7 +22,7 @@ from shared import migrations, outbox
 from shared import settings as settings_module
 from shared.access import Gate, HouseOrToken
 from shared.bus import Bus, NatsBus
-from shared.calendar import written
+from shared.calendar import day_of, written
 from shared.database import check_durability, engine, sessions
 from shared.feed import LONGEST_WAIT, MOST, spliced
 from shared.http import Door, Porch, Session, install_problems, problem, shielded
@@ -51,12 +51,17 @@ class Service:
     ready: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _running: set[asyncio.Task[Response]] = field(default_factory=set)
     _paths: list[tuple[re.Pattern[str], set[str]]] = field(default_factory=list)
 
     @property
     def source(self) -> str:
         return self.settings.source(self.name)
+
+    def today(self) -> date:
+        """The day it is where the programme runs."""
+        return day_of(self.now(), self.settings.zone)
 
     def wake(self) -> None:
         """A commit told something: wake the relay and whoever waits at the feed."""
@@ -88,8 +93,7 @@ def app_factory(
     *routers: APIRouter,
     view: Projection | None = None,
     publishes: bool = True,
-    pages: APIRouter | None = None,
-    front: Callable[[ASGIApp, Service], ASGIApp] | None = None,
+    front: Callable[[FastAPI, Service], ASGIApp] | None = None,
     settings: Settings | None = None,
     bus: Bus | None = None,
 ) -> ASGIApp:
@@ -115,9 +119,9 @@ def app_factory(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         starting = asyncio.create_task(_start(service), name="start")
         behind: list[asyncio.Task[None]] = [starting]
-        _end_streams_on_signal(service)
         try:
-            yield
+            with _noticing_signals(service):
+                yield
         finally:
             await _stop(service, behind)
 
@@ -137,8 +141,6 @@ def app_factory(
         app.include_router(router, prefix=f"/{name}/v1")
     if publishes:
         app.include_router(_feed(), prefix=f"/{name}/v1")
-    if pages is not None:
-        app.include_router(pages)
     app.include_router(_health())
     service.learn_paths(app.openapi()["paths"])
     fronted: ASGIApp = front(app, service) if front is not None else app
@@ -181,21 +183,25 @@ async def _start(service: Service) -> None:
                 group.create_task(service.view.follow(owner), name=f"follow-{owner}")
 
 
-def _end_streams_on_signal(service: Service) -> None:
+@contextlib.contextmanager
+def _noticing_signals(service: Service) -> Iterator[None]:
     """Open event streams would hold the server: end them as soon as it is told to stop."""
-    with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
-        before = signal.getsignal(signal.SIGTERM)
-        interrupted = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-        def stop(number: int, frame: Any) -> None:
-            service.ready = False
-            service.stopping.set()
-            previous = before if number == signal.SIGTERM else interrupted
-            if callable(previous):
-                previous(number, frame)
+    def stop(number: int, frame: Any) -> None:
+        service.ready = False
+        service.stopping.set()
+        passed_on = before[signal.Signals(number)]
+        if callable(passed_on):
+            passed_on(number, frame)
 
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _stop(service: Service, behind: Sequence[asyncio.Task[None]]) -> None:
@@ -206,6 +212,8 @@ async def _stop(service: Service, behind: Sequence[asyncio.Task[None]]) -> None:
     for task in behind:
         task.cancel()
     await asyncio.wait(behind, timeout=3)
+    for close in service.closing:
+        await close()
     if service.view is not None:
         await service.view.close()
     if service.bus is not None:

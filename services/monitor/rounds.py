@@ -64,7 +64,7 @@ class Obligation(Entity, Base):
     due_on: Mapped[date]
     first_due_on: Mapped[date]
     met_on: Mapped[date | None]
-    waived: Mapped[bool] = mapped_column(default=False)
+    waived: Mapped[bool]
 
     def extend(self, due_on: date, reason: str) -> ObligationExtended:
         """A later day; the first one stays visible."""
@@ -159,7 +159,7 @@ async def impose(session: AsyncSession, command: ImposeObligation) -> Obligation
     round = await session.get_one(Round, command.round_id)
     due_on = command.due_on or round.due_on
     plain = command.model_copy(update={"due_on": due_on})
-    obligation = await begin(session, Obligation, plain, first_due_on=due_on)
+    obligation = await begin(session, Obligation, plain, first_due_on=due_on, waived=False)
     await outbox.add(session, obligation.tell(ObligationImposed))
     return obligation
 

@@ -27,7 +27,7 @@ class Term(Entity, Base):
     definition: Mapped[Text | None] = mapped_column(Json(Text))
     parent: Mapped[str | None]
     group: Mapped[str | None]
-    ended: Mapped[bool] = mapped_column(default=False)
+    ended: Mapped[bool]
     basis: Mapped[Evidence]
     citations: Mapped[Citations] = mapped_column(Json(Citations))
     notes: Mapped[str | None]
@@ -62,7 +62,7 @@ class EndTerm(Command):
 async def introduce(session: AsyncSession, command: IntroduceTerm) -> Term:
     if command.parent is not None:
         await must_hold(session, command.vocabulary, [command.parent], "/parent")
-    term = await begin(session, Term, command)
+    term = await begin(session, Term, command, ended=False)
     await outbox.add(session, term.introduce())
     return term
 

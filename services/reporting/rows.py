@@ -233,9 +233,7 @@ async def partner_ended(session: AsyncSession, event: told_by_programme.PartnerE
 
 @progress.on(told_by_programme.ProgrammeAdopted)
 async def programme_adopted(session: AsyncSession, event: told_by_programme.ProgrammeAdopted) -> None:
-    await follow_entity(
-        session, ProgrammeRow, event, reference=event.reference, name=event.name, lead_id=event.lead_id
-    )
+    await follow_entity(session, ProgrammeRow, event, reference=event.reference, name=event.name, lead_id=event.lead_id)
 
 
 @progress.on(told_by_programme.ActionLineDrawn)
@@ -428,9 +426,7 @@ async def round_planned(session: AsyncSession, event: told_by_monitor.RoundPlann
 
 
 @progress.on(told_by_monitor.RoundOpened, told_by_monitor.RoundClosed)
-async def round_moved(
-    session: AsyncSession, event: told_by_monitor.RoundOpened | told_by_monitor.RoundClosed
-) -> None:
+async def round_moved(session: AsyncSession, event: told_by_monitor.RoundOpened | told_by_monitor.RoundClosed) -> None:
     await follow_entity(session, RoundRow, event, state=event.state)
 
 

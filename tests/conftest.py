@@ -1,0 +1,44 @@
+"""Real servers on free ports: one PostgreSQL a test process, one nats-server and four services a house."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from deploy.embedded import Postgres, free_port
+from tests.house import UNSAFE_BUT_QUICK, Builder, House
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kapstok")
+
+
+@pytest.fixture(scope="session")
+def postgres(home: Path) -> Iterator[Postgres]:
+    server = Postgres.at(home / "postgres-server", port=free_port(), options=UNSAFE_BUT_QUICK)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def builder(postgres: Postgres, home: Path) -> Builder:
+    builder = Builder(postgres, home)
+    await builder.prepare()
+    return builder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def house(builder: Builder) -> AsyncIterator[House]:
+    """A running Kapstok, shared by a module's tests: each test makes what it is about."""
+    async with builder.house() as house:
+        yield house
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_house(builder: Builder) -> AsyncIterator[House]:
+    """A running Kapstok for one test alone, to break."""
+    async with builder.house() as house:
+        yield house
