@@ -195,8 +195,8 @@ class Postgres:
     def stop(self) -> None:
         end(self.process, signal.SIGINT)
 
-    def url(self, name: str, password: str) -> str:
-        return f"postgresql+asyncpg://{name}:{password}@{LOOPBACK}:{self.port}/{name}"
+    def url(self, role: str, password: str, database: str | None = None) -> str:
+        return f"postgresql+asyncpg://{role}:{password}@{LOOPBACK}:{self.port}/{database or role}"
 
     async def connect(self, database: str = "postgres") -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(

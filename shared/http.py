@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 import structlog
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.dependencies.utils import get_flat_params
-from fastapi.params import ParamTypes
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import ParamTypes
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict

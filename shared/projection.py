@@ -598,9 +598,8 @@ class Attached:
                 if clock() >= next_check:
                     next_check = clock() + self._settings.head_check_seconds
                     await self._check_head(owner)
-                await self._take_from_bus(owner, inbox, max(0.01, min(1.0, next_check - clock())))
-                if not self.following[owner].stopped:
                     told = ""
+                await self._take_from_bus(owner, inbox, max(0.01, min(1.0, next_check - clock())))
             except (FeedUnavailable, BusUnavailable, Unavailable) as error:
                 self.following[owner].owner_answers = not isinstance(error, FeedUnavailable)
                 if type(error).__name__ != told:

@@ -167,8 +167,10 @@ async def _start(service: Service) -> None:
                 told = repr(error)
                 log.warning("waiting for the database", service=service.name, reason=told[:300])
             await asyncio.sleep(0.25)
-        except RuntimeError as error:
-            log.error("cannot start", service=service.name, reason=str(error))
+        except Exception as error:
+            # Nothing that waiting mends, such as a database without durability: say so and end.
+            known = isinstance(error, RuntimeError)
+            log.error("cannot start", service=service.name, reason=str(error), exc_info=None if known else error)
             signal.raise_signal(signal.SIGTERM)
             return
     service.ready = True

@@ -84,9 +84,7 @@ class House:
     def settings(self, service: str) -> Settings:
         urls = {f"{name}_url": self.url(name) for name in SERVICES}
         given: dict[str, Any] = {
-            "database_url": SecretStr(
-                self.postgres.url(service, "kapstok").replace(f"/{service}", f"/{self.databases[service]}")
-            ),
+            "database_url": SecretStr(self.postgres.url(service, "kapstok", self.databases[service])),
             "durability": "waived",
             "nats_url": self.nats.url,
             "stream_deny_delete": False,

@@ -1,5 +1,6 @@
 """Brings a service's database to its newest shape: the common tables, then the tables of its nouns."""
 
+import asyncio
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 HERE = Path(__file__).parent
 LOCK = 7_310_003
+_one_at_a_time = asyncio.Lock()
 
 
 def config(service: str) -> Config:
@@ -36,8 +38,11 @@ def _upgrade(connection: Connection, service: str) -> None:
 
 
 async def upgrade(engine: AsyncEngine, service: str) -> None:
-    """Migrate under a lock: of several replicas one does it, the others then find it done."""
-    async with engine.begin() as connection:
+    """Migrate under a lock: of several replicas one does it, the others then find it done.
+
+    Alembic keeps its context in the module, so within a process one migrates at a time too.
+    """
+    async with _one_at_a_time, engine.begin() as connection:
         await connection.execute(text("set local lock_timeout to '60s'"))
         await connection.execute(text("set local statement_timeout to '10min'"))
         await connection.run_sync(_upgrade, service)
