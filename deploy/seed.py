@@ -246,7 +246,7 @@ class Seed:
         """Call a verb once; what an earlier run did already is left alone."""
         address = f"/{noun}/{self._id(noun, key)}"
         standing = await self._get(service, address, token=read_as)
-        done = {"_submit": ("submitted", "in review", "accepted", "sent back")}
+        done: dict[str, tuple[str, ...]] = {"_submit": ("submitted", "in review", "accepted", "sent back")}
         done |= {"_take-up": ("in review", "accepted", "sent back"), "_accept": ("accepted",)}
         if standing["state"] in (*until, *done.get(verb, ()), *(("sent back",) if verb == "_send-back" else ())):
             return

@@ -81,6 +81,10 @@ class Bus(Protocol):
         """The stream's last message. Raises BusUnavailable."""
         ...
 
+    async def last_number(self, service: str) -> int:
+        """The number of the last message that the stream ever held; 0 for a new one. Raises BusUnavailable."""
+        ...
+
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         """Store one message, acknowledged. Raises BusRefused and BusUnavailable."""
         ...
@@ -114,7 +118,7 @@ class NatsBus:
                     name=f"kapstok-{self._name}",
                     connect_timeout=2,
                     max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.25,
+                    reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; a fraction works
                     ping_interval=2,
                     max_outstanding_pings=2,
                     pending_size=-1,
@@ -178,7 +182,6 @@ class NatsBus:
         return Message(raw.subject or "", raw.data or b"", raw.headers or {}, raw.seq or 0)
 
     async def last_number(self, service: str) -> int:
-        """The number of the last message that the stream ever held; 0 for a new one."""
         try:
             info = await self._ask(self._js.stream_info(stream(service)))
         except NotFoundError:

@@ -178,15 +178,13 @@ async def begin(session: AsyncSession, kind: type[E], command: Begin, **more: An
     today = work(session).today
     day = command.effective_from or today
     fields = {name: getattr(command, name) for name in type(command).model_fields if name not in Command.model_fields}
-    entity = kind(
-        **fields,
-        **more,
-        id=uuid7(),
-        reference=f"{kind.prefix}-{day.year}-{number:04d}",
-        version=0,
-        began_on=day,
-        effective_from=day,
-    )
+    given: dict[str, Any] = {
+        "id": uuid7(),
+        "reference": f"{kind.prefix}-{day.year}-{number:04d}",
+        "version": 0,
+        "began_on": day,
+    }
+    entity = kind(**fields, **more, **given)
     entity.take_effect(command, today)
     session.add(entity)
     session.info.setdefault("subject", entity)

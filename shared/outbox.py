@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -173,5 +174,5 @@ async def told_before(connection: AsyncConnection | AsyncSession, event_id: UUID
     return None if row is None else _stored(row)
 
 
-def _stored(row: Row[tuple[int, UUID, str, UUID, str, str]]) -> Stored:
+def _stored(row: Row[Any]) -> Stored:
     return Stored(row.sequence, row.id, row.type, row.entity, row.event, row.chain)

@@ -73,7 +73,7 @@ async def open_receipt(session: AsyncSession, key: Key) -> Response | None:
     row = (await session.execute(select(receipt).where(receipt.c.caller == key.caller, receipt.c.key == key.key))).one()
     if row.digest != key.digest:
         raise KeyReused("This Idempotency-Key came with another request before; use a new key for a new request.")
-    headers = {name: value for name, value in row.headers.items()} | {"idempotency-replayed": "true"}
+    headers = {**row.headers, "idempotency-replayed": "true"}
     return Response(row.body, row.status, headers)
 
 

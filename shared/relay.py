@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import structlog
@@ -87,11 +88,14 @@ class Relay:
                 await self._woken.wait()
 
     @contextlib.asynccontextmanager
-    async def _leadership(self):  # type: ignore[no-untyped-def]
+    async def _leadership(self) -> AsyncIterator[None]:
         """One relay at a time: a lock that PostgreSQL lets go when its holder dies."""
         async with self._engine.connect() as connection:
             connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            while not await connection.scalar(text("select pg_try_advisory_lock(:lock)"), {"lock": LEADER}):
+            # Another process holds the lock: nothing in this one can say when it lets go.
+            while not await connection.scalar(  # noqa: ASYNC110
+                text("select pg_try_advisory_lock(:lock)"), {"lock": LEADER}
+            ):
                 await asyncio.sleep(0.5)
             self.leading = True
             self._connection = connection

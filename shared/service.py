@@ -364,5 +364,5 @@ def _metrics(service: Service) -> CollectorRegistry:
                 found += [lag, stopped]
             return found
 
-    registry.register(Now())  # type: ignore[arg-type]
+    registry.register(Now())
     return registry

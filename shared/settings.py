@@ -73,4 +73,4 @@ def read() -> Settings:
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise ValueError(f"Unknown settings in the environment: {', '.join(unknown)}.")
-    return Settings()  # type: ignore[call-arg]  # the fields come from the environment
+    return Settings()

@@ -422,7 +422,8 @@ def figures(recommendations: Sequence[RecommendationItem], actions: Sequence[Act
         ),
         "overdue": sum(item.overdue for item in actions),
         "stale": sum(item.stale for item in actions),
-        "demonstration": sum(item.demonstration for item in [*recommendations, *actions]),
+        "demonstration": sum(item.demonstration for item in recommendations)
+        + sum(item.demonstration for item in actions),
     }
 
 

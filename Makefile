@@ -1,0 +1,39 @@
+# Kapstok. `make up` runs it, `make test` proves it.
+UV_VERSION = 0.13.9
+PYTHON ?= python3
+VENV = .venv/bin
+HOME_DIR ?= .local
+PORT_BASE ?= 8000
+export UV_PYTHON_DOWNLOADS = never
+
+.PHONY: up test check test-quick rebuild token help
+
+help:       ## what there is
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
+
+up: .venv/ready          ## run everything here, with the real facts (DEMO=1 adds marked invented reports)
+	@$(VENV)/python -m deploy.local --home $(HOME_DIR) --port-base $(PORT_BASE) $(if $(DEMO),--demo)
+
+test: .venv/ready browser check          ## every test, with real PostgreSQL, nats-server and browser
+	$(VENV)/pytest -n 2 --dist loadscope
+
+test-quick: .venv/ready          ## without the browser and the faults
+	$(VENV)/pytest -n 2 --dist loadscope -m "not browser and not fault"
+
+check: .venv/ready          ## format, lint and types
+	$(VENV)/ruff format --check . && $(VENV)/ruff check . && $(VENV)/mypy shared services deploy
+
+rebuild: .venv/ready          ## make reporting's view again from the logs, beside the live one; needs `make up` running
+	@$(VENV)/python -m deploy.rebuild --home $(HOME_DIR)
+
+token: .venv/ready          ## a token of the local issuer: make token ORGANISATION=politie FUNCTION=reporter
+	@$(VENV)/python -m deploy.issuer $(ORGANISATION) $(FUNCTION) --home $(HOME_DIR)
+
+browser:
+	@command -v chromium >/dev/null || deploy/install-chromium
+
+.venv/ready: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing: apt-get install -y python3-venv"; exit 1; }
+	@test -x .boot/bin/uv || { $(PYTHON) -m venv .boot && .boot/bin/pip install -q uv==$(UV_VERSION); }
+	.boot/bin/uv sync --locked --all-extras -q
+	@touch $@
