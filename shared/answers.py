@@ -18,8 +18,9 @@ MOST = 512
 
 @dataclass(frozen=True)
 class Stamp:
-    """What an answer depends on besides its address: the logs as followed, and the day."""
+    """What an answer depends on besides its address: the logs as followed, the tables, and the day."""
 
+    generation: str
     epochs: str
     position: str
     day: date
@@ -51,7 +52,7 @@ class Answers:
         self._making: dict[Address, asyncio.Lock] = {}
 
     def stamp(self, standing: Standing) -> Stamp:
-        return Stamp(standing.epochs, str(standing.position), self._today())
+        return Stamp(standing.generation, standing.epochs, str(standing.position), self._today())
 
     def now(self) -> Stamp | None:
         """The stamp of the newest state this process has seen."""

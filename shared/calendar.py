@@ -1,11 +1,15 @@
 """Days and moments: which day it is where the programme runs, and the moment a question is about."""
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from shared.errors import Invalid
 
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2200, 12, 31)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_DATE_TIME = re.compile(_DATE.pattern + r"T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+# `fromisoformat` takes more: weeks (2018-W01-1), and forms without dashes.
 
 
 def day_of(moment: datetime, zone: ZoneInfo) -> date:
@@ -35,15 +39,13 @@ def moment_asked(text: str, zone: ZoneInfo, field: str) -> datetime:
     Raises Invalid for anything else, and for years outside 1900 to 2200.
     """
     try:
-        if len(text) == 10:
+        if _DATE.fullmatch(text):
             day = date.fromisoformat(text)
             _within_bounds(day, field)
             return end_of(day, zone)
-        if "T" not in text or text.endswith("-00:00"):
+        if not _DATE_TIME.fullmatch(text) or text.endswith("-00:00"):
             raise ValueError
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise ValueError
     except ValueError:
         raise Invalid(
             "Give a date (2018-12-31, the end of that day) or a date-time with an offset (2018-12-31T12:00:00Z).",

@@ -10,7 +10,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Integer,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -174,5 +173,5 @@ async def told_before(connection: AsyncConnection | AsyncSession, event_id: UUID
     return None if row is None else _stored(row)
 
 
-def _stored(row: Row[Any]) -> Stored:
+def _stored(row: Any) -> Stored:
     return Stored(row.sequence, row.id, row.type, row.entity, row.event, row.chain)

@@ -43,7 +43,7 @@ from shared.database import COMMON, is_passing
 from shared.errors import Unavailable
 from shared.events.event import Event
 from shared.feed import FeedClient, FeedUnavailable, Owner
-from shared.outbox import link
+from shared.outbox import Head, link
 from shared.settings import Settings
 
 log = structlog.get_logger("kapstok.projection")
@@ -125,6 +125,15 @@ class Standing:
     epochs: str
     newest: datetime | None
     checked_at: datetime | None
+    generation: str
+    """Which set of tables; rows made again are looked at anew, though every replica answers the same from them."""
+
+    def same_rows(self, other: "Standing | None") -> bool:
+        return other is not None and (self.position, self.epochs, self.generation) == (
+            other.position,
+            other.epochs,
+            other.generation,
+        )
 
 
 # --- rows ------------------------------------------------------------------------------------------------------
@@ -534,6 +543,7 @@ class Attached:
         """Where the rows that this session sees stand."""
         table = self.view._checkpoint
         rows = {row.owner: row for row in await session.execute(select(table))}
+        generation = await session.scalar(text("select current_setting('search_path')"))
         marks = [rows[owner].watermark if owner in rows else None for owner in self.view.owners]
         newest = [row.recorded_at for row in rows.values() if row.recorded_at is not None]
         return Standing(
@@ -541,20 +551,19 @@ class Attached:
             ".".join(rows[owner].epoch if owner in rows else "" for owner in self.view.owners),
             max(newest) if newest else None,
             None if any(mark is None for mark in marks) else min(mark for mark in marks if mark is not None),
+            str(generation),
         )
 
     async def _look(self) -> None:
         async with self._sessions() as session:
             await self.enter(session)
             standing = await self.stand(session)
-        if self.standing is None or (standing.position, standing.epochs) != (
-            self.standing.position,
-            self.standing.epochs,
-        ):
-            self.standing = standing
+        for owner, sequence in standing.position.sequences:
+            self.following[owner].checkpoint = sequence
+        before, self.standing = self.standing, standing
+        if not standing.same_rows(before):
             self._moved.set()
             self._moved = asyncio.Event()
-        self.standing = standing
 
     async def moved(self, since: Standing | None, timeout: float) -> bool:
         """Wait until the rows stand elsewhere than `since`; False when the time is over first."""
@@ -562,7 +571,7 @@ class Attached:
         while True:
             moved = self._moved
             now = self.standing
-            if now is not None and (since is None or (now.position, now.epochs) != (since.position, since.epochs)):
+            if now is not None and not now.same_rows(since):
                 return True
             try:
                 async with asyncio.timeout_at(deadline):
@@ -651,19 +660,25 @@ class Attached:
         async with self._sessions() as session, session.begin():
             await self.enter(session)
             at = await self._locked_checkpoint(session, owner, str(head.epoch))
-            following.checkpoint = at.sequence
-            same = at.sequence == head.sequence and at.chain == head.chain
-            if str(head.epoch) == at.epoch and same:
-                table = self.view._checkpoint
-                await session.execute(update(table).where(table.c.owner == owner).values(watermark=head.watermark))
-        if str(head.epoch) != at.epoch or head.sequence < at.sequence or (head.sequence == at.sequence and not same):
+        following.checkpoint = at.sequence
+        misfit = head.sequence == at.sequence and head.chain != at.chain
+        if str(head.epoch) != at.epoch or head.sequence < at.sequence or misfit:
             log.error("the owner's log is another one than we followed", view=self.view.name, owner=owner)
             await self.rebuild(compare=False)
         elif head.sequence > at.sequence:
             await self.heal(owner)
-        else:
+        if following.checkpoint >= head.sequence:
             following.caught_up_once = True
+            await self._checked(owner, head)
         await self._look()
+
+    async def _checked(self, owner: str, head: Head) -> None:
+        """Everything up to the owner's head is here, so nothing is missing up to its watermark."""
+        table = self.view._checkpoint
+        here = (table.c.owner == owner) & (table.c.epoch == str(head.epoch)) & (table.c.sequence >= head.sequence)
+        async with self._sessions() as session, session.begin():
+            await self.enter(session)
+            await session.execute(update(table).where(here).values(watermark=head.watermark))
 
     async def heal(self, owner: str) -> None:
         """Read from the owner's feed what the bus did not bring. Raises FeedUnavailable."""
@@ -736,8 +751,6 @@ class Attached:
             if newest is not None:
                 values["recorded_at"] = newest
             await session.execute(update(table).where(table.c.owner == owner).values(values))
-        if schema is None:
-            self.following[owner].checkpoint = at.sequence
         return outcome
 
     async def _handle(self, session: AsyncSession, text: str) -> datetime | None:
@@ -834,8 +847,8 @@ class Attached:
         for table in self.view.base.metadata.sorted_tables:
             columns = [f'"{column.name}"' for column in table.columns if column.name != "watermark"]
             digest = (
-                "select count(*) || ':' || coalesce(md5(string_agg(h, '' order by h)), '') from"
-                f' (select md5(row({",".join(columns)})::text) as h from "{{schema}}"."{table.name}") as rows'  # noqa: S608  # our own names
+                "select count(*) || ':' || coalesce(md5(string_agg(h, '' order by h)), '') from"  # noqa: S608  # our own names
+                f' (select md5(row({",".join(columns)})::text) as h from "{{schema}}"."{table.name}") as rows'
             )
             ours = await session.scalar(text(digest.format(schema=live)))
             theirs = await session.scalar(text(digest.format(schema=made)))

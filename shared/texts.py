@@ -14,6 +14,8 @@ from shared.calendar import FIRST_DAY, LAST_DAY
 
 _UNWANTED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
 
 def _clean(text: str) -> str:
     if _UNWANTED.search(text):
@@ -22,8 +24,8 @@ def _clean(text: str) -> str:
 
 
 def _only_text(value: Any) -> Any:
-    """Days come as text; a number is not silently taken for a moment since 1970."""
-    if not isinstance(value, str | date):
+    """Days come as text; a number, or a text of digits, is not silently taken for a moment since 1970."""
+    if not (isinstance(value, date) or (isinstance(value, str) and _DAY.fullmatch(value))):
         raise PydanticCustomError("day_as_text", "Write a day as text: 2018-12-31.")
     return value
 

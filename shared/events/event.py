@@ -115,7 +115,7 @@ class Event(BaseModel):
         kind = Event.registry.get(envelope.get("type", ""))
         if kind is None:
             return None
-        return kind.model_validate(  # unknown fields pass, also inside values
+        event: Self = kind.model_validate(  # unknown fields pass, also inside values
             envelope["data"]
             | {
                 "entity": envelope["subject"],
@@ -125,6 +125,7 @@ class Event(BaseModel):
             },
             extra="ignore",
         )
+        return event
 
 
 def subject(type: str, entity: UUID | str) -> str:
