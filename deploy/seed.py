@@ -53,8 +53,9 @@ class Seed:
         await self._each("programme", "programmes", _read("programmes"), self._programme)
         await self._each("programme", "action-lines", _read("action-lines"), self._action_line)
         await self._each("programme", "actions", _read("actions"), self._action)
+        await self._bring_actions_on(_read("actions"))
         await self._each("programme", "links", _read("links"), self._link)
-        await self._confirm_links()
+        await self._confirm_links(_read("links"))
         await self._each("monitor", "rounds", [_round(today)], self._round)
         await self._open_round()
 
@@ -67,9 +68,8 @@ class Seed:
         await self._each("programme", "programmes", found["programmes"], self._programme)
         await self._each("programme", "actions", found["actions"], self._action)
         await self._each("programme", "links", found["links"], self._link)
-        await self._confirm_links()
-        for action in found["actions"]:
-            await self._move("programme", "actions", action["key"], "_start", {}, until=("active",))
+        await self._bring_actions_on(found["actions"])
+        await self._confirm_links(found["links"])
         await self._each("monitor", "obligations", found["obligations"], self._obligation)
         await self._each("monitor", "reports", found["reports"], self._report, organisation="partner")
         for report in found["reports"]:
@@ -207,12 +207,25 @@ class Seed:
 
     # - verbs -
 
-    async def _confirm_links(self) -> None:
+    async def _confirm_links(self, links: list[Item]) -> None:
         """Links that a source states are confirmed; those that we only inferred stay proposed."""
-        stated = [item for item in [*_read("links"), *_demonstration_links()] if item["basis"] == "read"]
-        for item in stated:
-            if item["key"] in self.ids["links"]:
-                await self._move("programme", "links", item["key"], "_confirm", {}, until=("confirmed",))
+        for item in links:
+            if item["basis"] == "read":
+                since = _pick(item, "effectiveFrom", "effectiveFromBasis", "effectiveFromPrecision")
+                await self._move("programme", "links", item["key"], "_confirm", since, until=("confirmed",))
+
+    async def _bring_actions_on(self, actions: list[Item]) -> None:
+        """An action whose start was read is active from then, and one whose end was read is completed."""
+        for item in actions:
+            if "startsOn" in item:
+                since = {"effectiveFrom": max(item["startsOn"], item["effectiveFrom"])}
+                gone_on = ("active", "on hold", "completed", "dropped")
+                await self._move("programme", "actions", item["key"], "_start", since, until=gone_on)
+            if "endedOn" in item:
+                since = {"effectiveFrom": item["endedOn"]}
+                await self._move(
+                    "programme", "actions", item["key"], "_complete", since, until=("completed", "dropped")
+                )
 
     async def _open_round(self) -> None:
         for key in self.ids["rounds"]:
@@ -308,10 +321,6 @@ def _pick(item: Item, *names: str) -> Item:
 
 def _read(name: str) -> list[Item]:
     return yaml.safe_load((FACTS / f"{name}.yaml").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-
-
-def _demonstration_links() -> list[Item]:
-    return yaml.safe_load((FACTS / "demonstration.yaml").read_text(encoding="utf-8"))["links"]  # type: ignore[no-any-return]
 
 
 def _round(today: date) -> Item:

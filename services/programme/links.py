@@ -6,7 +6,7 @@ from sqlalchemy import ForeignKey, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.programme.actions import ENDED, Action
+from services.programme.actions import Action
 from services.programme.base import Base
 from services.programme.known import must_know_recommendation
 from services.programme.partners import code_of
@@ -16,6 +16,7 @@ from shared.database import Begin, Command, Entity, Json, Page, Slice, begin, ca
 from shared.errors import Conflict, Forbidden
 from shared.events.event import Actor
 from shared.events.programme import (
+    ActionState,
     Contribution,
     LinkConfirmed,
     LinkDeclaredSufficient,
@@ -112,7 +113,7 @@ async def propose(session: AsyncSession, command: ProposeLink) -> Link:
     await must_exist(session, Action, command.action_id, "/actionId")
     await must_know_recommendation(session, command.recommendation_id, "/recommendationId")
     action = await find(session, Action, command.action_id)
-    if action.state in ENDED:
+    if action.state in (ActionState.DROPPED, ActionState.MERGED):
         raise Conflict(f"This action is {action.state}; it cannot answer anything any more.")
     await _must_have_a_part(session, action)
     await _must_be_the_only_one(session, command)
