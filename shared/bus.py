@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import nats
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -105,6 +108,8 @@ class NatsBus:
         self._client = Client()
         self._js: JetStreamContext = self._client.jetstream(timeout=2)
         self._connecting: asyncio.Task[None] | None = None
+        self.connections = 0
+        """How often a connection was made; what was asked of the one before is lost."""
 
     def start(self) -> None:
         """Connect in the background: `connect` does not return while the bus is down."""
@@ -123,10 +128,15 @@ class NatsBus:
                     max_outstanding_pings=2,
                     pending_size=-1,
                     error_cb=self._note,
+                    reconnected_cb=self._count,
                 )
+                await self._count()
             except (OSError, TimeoutError, nats.errors.Error) as error:
                 await self._note(error)
                 await asyncio.sleep(0.25)
+
+    async def _count(self) -> None:
+        self.connections += 1
 
     async def _note(self, error: Exception) -> None:
         log.debug("the bus reports an error", error=repr(error))
@@ -197,6 +207,25 @@ class NatsBus:
     def inbox(self, service: str, durable: str) -> Inbox:
         return _NatsInbox(self, service, durable)
 
+    async def listen(self, service: str, durable: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """A durable pull consumer on a service's stream, and an address where its messages arrive."""
+        config = ConsumerConfig(
+            durable_name=durable,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=30,
+            max_ack_pending=2000,
+        )
+        try:
+            await self._ask(self._js.add_consumer(stream(service), config))
+            return cast(Subscription, await self._ask(self._client.subscribe(self._client.new_inbox(), cb=arrived)))
+        except NotFoundError as error:
+            raise BusUnavailable("The stream is not there.") from error
+
+    async def request_next(self, stream: str, durable: str, request: dict[str, int], reply: str) -> None:
+        next_messages = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        await self._ask(self._client.publish(next_messages, json.dumps(request).encode(), reply))
+
     async def close(self) -> None:
         if self._connecting is not None:
             self._connecting.cancel()
@@ -206,45 +235,75 @@ class NatsBus:
 
 
 class _NatsInbox:
+    """A pull consumer that gives what has arrived at once.
+
+    The client's own `fetch` waits for a full batch until its timeout; here a request for messages stays open at the
+    server, and is renewed when it is used up, ends, or the connection was lost in between.
+    """
+
+    OPEN_FOR = 5.0
+    """Seconds that the server keeps a request for messages."""
+
     def __init__(self, bus: NatsBus, service: str, durable: str) -> None:
         self._bus = bus
         self._service = service
         self._durable = durable
-        self._subscription: JetStreamContext.PullSubscription | None = None
+        self._arrived: asyncio.Queue[Msg] = asyncio.Queue()
+        self._subscription: Subscription | None = None
+        self._open = 0
+        self._open_until = 0.0
+        self._connection = 0
 
     async def fetch(self, most: int, timeout: float) -> list[Message]:
         if not self._bus.connected:
             raise BusUnavailable("Not connected to the bus.")
-        try:
-            if self._subscription is None:
-                self._subscription = await self._bind()
-            raws = await self._subscription.fetch(most, timeout=timeout)
-        except TimeoutError:
-            return []
-        except (APIError, OSError, nats.errors.Error) as error:
-            await self._unbind()
-            raise BusUnavailable(repr(error)) from error
-        return [
-            Message(raw.subject, raw.data, raw.headers or {}, raw.metadata.sequence.stream, _raw=raw) for raw in raws
-        ]
+        if self._subscription is None or self._connection != self._bus.connections:
+            await self._bind()
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            await self._keep_open(most)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    raws = [await self._arrived.get()]
+            except TimeoutError:
+                return []
+            while len(raws) < most and not self._arrived.empty():
+                raws.append(self._arrived.get_nowait())
+            messages = [message for raw in raws if (message := await self._taken(raw)) is not None]
+            if messages:
+                return messages
 
-    async def _bind(self) -> JetStreamContext.PullSubscription:
-        config = ConsumerConfig(
-            durable_name=self._durable,
-            deliver_policy=DeliverPolicy.ALL,
-            ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=30,
-            max_ack_pending=2000,
-        )
-        return await self._bus._js.pull_subscribe(
-            subjects(self._service), durable=self._durable, stream=stream(self._service), config=config
-        )
+    async def _taken(self, raw: Msg) -> Message | None:
+        """The message, or None for a word from the server about our request. Raises BusUnavailable."""
+        status = (raw.headers or {}).get("Status")
+        if status is None:
+            self._open -= 1
+            return Message(raw.subject, raw.data, raw.headers or {}, raw.metadata.sequence.stream, _raw=raw)
+        self._open = 0
+        if status in ("409", "503"):
+            await self._unbind()
+            raise BusUnavailable(f"The consumer is not there: {status} {(raw.headers or {}).get('Description', '')}")
+        return None
+
+    async def _keep_open(self, most: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._subscription is None or (self._open > 0 and now < self._open_until):
+            return
+        request = {"batch": most, "expires": int(self.OPEN_FOR * 1e9)}
+        await self._bus.request_next(stream(self._service), self._durable, request, self._subscription.subject)
+        self._open, self._open_until = most, now + self.OPEN_FOR
+
+    async def _bind(self) -> None:
+        """Make the consumer where it is missing, and listen at a fresh address."""
+        await self._unbind()
+        self._connection = self._bus.connections
+        self._subscription = await self._bus.listen(self._service, self._durable, self._arrived.put)
 
     async def _unbind(self) -> None:
         if self._subscription is not None:
             with contextlib.suppress(Exception):
                 await self._subscription.unsubscribe()
-        self._subscription = None
+        self._subscription, self._open, self._arrived = None, 0, asyncio.Queue()
 
 
 class MemoryBus:

@@ -95,6 +95,8 @@ class Door(APIRoute):
         async def handle(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
             service: Service = request.app.state.service
+            if not service.ready:
+                raise Unavailable("Starting or stopping; ask again in a moment.")
             _must_be_asked(request, asked)
             await _wait_for_position(request, service)
             if request.method in ("GET", "HEAD", "OPTIONS"):

@@ -1,7 +1,7 @@
 """Every route of `reporting`; each is one line that asks a view."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -12,17 +12,16 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.reporting import progress
 from services.reporting.live import Live
-from services.reporting.progress import DomainDetail, DomainProgress, Matrix, Moment, PartnerDetail, PartnerProgress
+from services.reporting.progress import DomainDetail, DomainProgress, Matrix, Newest, PartnerDetail, PartnerProgress
 from shared.answers import Answers, answered
 from shared.calendar import moment_asked
 from shared.http import Door, Out
 from shared.projection import Standing
-from shared.service import Service
 from shared.texts import Code
 
 router = APIRouter(route_class=Door, tags=["progress"])
 
-View = Callable[..., Awaitable[Out]]
+View = Callable[..., Out]
 
 
 @dataclass
@@ -47,13 +46,9 @@ class Asked:
         return answer
 
     async def _make(self, view: View, arguments: tuple[Any, ...]) -> tuple[Standing, bytes]:
-        service: Service = self.request.app.state.service
-        assert service.view is not None
-        async with service.view.reading() as session:
-            standing = await service.view.stand(session)
-            live = Moment.live(standing, service.today(), service.settings.zone)
-            moment = Moment.asked_for(self.as_of, self.known_at, live, service.settings.zone)
-            found = await view(session, standing, moment, self.known_at, *arguments)
+        newest: Newest = self.request.app.state.newest
+        standing, now = await newest.at(self.as_of, self.known_at)
+        found = view(now, standing, self.known_at, *arguments)
         return standing, found.model_dump_json(by_alias=True).encode()
 
 

@@ -3,19 +3,19 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date
+from hashlib import sha256
 from typing import Any
 
 import structlog
 from fastapi.sse import ServerSentEvent
 
 from services.reporting import progress
-from services.reporting.progress import Moment
+from services.reporting.progress import Newest
 from shared.errors import Unavailable
 from shared.projection import Attached, Standing
-from shared.settings import Settings
 
 log = structlog.get_logger("kapstok.live")
 
@@ -25,7 +25,7 @@ REMEMBERED = 1000
 
 @dataclass(frozen=True)
 class State:
-    """All lines at one position and day, each already written as JSON."""
+    """All lines at one position and day of the same logs, each already written as JSON."""
 
     id: str
     head: dict[str, Any]
@@ -48,6 +48,19 @@ class State:
         return ServerSentEvent(event="change", id=self.id, raw_data=_json(self.head | lines))
 
 
+@dataclass(frozen=True)
+class Change:
+    """What to tell whoever has seen the state with the id `after`."""
+
+    after: str
+    event: ServerSentEvent
+
+
+def _id(standing: Standing, day: date) -> str:
+    """Names a state. Another log that is as long stands at the same position, so the epochs are in it too."""
+    return f"{standing.position}@{day}@{sha256(standing.epochs.encode()).hexdigest()[:8]}"
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -55,13 +68,12 @@ def _json(value: Any) -> str:
 class Live:
     """One computation for each move of the view, shared by all who listen."""
 
-    def __init__(self, view: Attached, settings: Settings, today: Callable[[], date]) -> None:
+    def __init__(self, view: Attached, newest: Newest) -> None:
         self._view = view
-        self._zone = settings.zone
-        self._today = today
+        self._newest = newest
         self._state: State | None = None
         self._standing: Standing | None = None
-        self._changes: deque[ServerSentEvent] = deque(maxlen=REMEMBERED)
+        self._changes: deque[Change] = deque(maxlen=REMEMBERED)
         self._number = 0
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -85,16 +97,12 @@ class Live:
                 await asyncio.sleep(0.25)
 
     async def _compute(self) -> None:
-        async with self._view.reading() as session:
-            standing = await self._view.stand(session)
-            today = self._today()
-            id = f"{standing.position}@{today}"
-            if self._state is not None and self._state.id == id:
-                self._standing = standing
-                return
-            moment = Moment.live(standing, today, self._zone)
-            now = await progress.snapshot(session, moment)
-        head = progress.Head(**progress.head(standing, moment, None, now))
+        standing, now = await self._newest.get()
+        id = _id(standing, now.moment.day)
+        if self._state is not None and self._state.id == id:
+            self._standing = standing
+            return
+        head = progress.Head(**progress.head(now, standing))
         state = State(
             id,
             head.model_dump(mode="json", by_alias=True),
@@ -103,7 +111,7 @@ class Live:
             progress.total(now).model_dump(mode="json", by_alias=True),
         )
         if self._state is not None:
-            self._changes.append(state.change_from(self._state))
+            self._changes.append(Change(self._state.id, state.change_from(self._state)))
             self._number += 1
         self._state, self._standing = state, standing
         self._moved.set()
@@ -112,14 +120,14 @@ class Live:
     def _after(self, number: int) -> list[ServerSentEvent]:
         """The changes after the one with this number."""
         missed = self._number - number
-        return list(self._changes)[-missed:] if missed else []
+        return [change.event for change in list(self._changes)[-missed:]] if missed else []
 
     def _number_of(self, last_event_id: str) -> int | None:
         """Which change a client has seen last; None when that is not remembered."""
         if self._state is not None and self._state.id == last_event_id:
             return self._number
-        for back, change in enumerate(reversed(self._changes)):
-            if change.id == last_event_id:
+        for back, change in enumerate(reversed(self._changes), start=1):
+            if change.after == last_event_id:
                 return self._number - back
         return None
 

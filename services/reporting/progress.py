@@ -1,7 +1,8 @@
 """How far things are, per domain and per partner: the line of progress, and the lists behind its figures."""
 
+import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -31,7 +32,7 @@ from shared.events.monitor import Confidence, Implementation, ObligationState, R
 from shared.events.programme import ActionState, LinkState, ObligationLevel, PartnerKind
 from shared.events.recommendations import Kind, RegisterState, Strength, Vocabulary
 from shared.http import Out
-from shared.projection import Standing, Temporal
+from shared.projection import Attached, Standing, Temporal
 from shared.texts import Text
 
 IMPLEMENTATIONS = [*(value.value for value in Implementation), NO_DATA]
@@ -64,8 +65,6 @@ class Moment:
 
     @classmethod
     def asked_for(cls, as_of: datetime | None, known_at: datetime | None, live: "Moment", zone: ZoneInfo) -> "Moment":
-        if as_of is None and known_at is None:
-            return live
         held = as_of or known_at or live.held
         return cls(held, known_at or max(live.known, held), day_of(held, zone), held)
 
@@ -216,6 +215,42 @@ class Snapshot:
             )
         return found
 
+    @cached_property
+    def by_domain(self) -> dict[str, tuple[list["RecommendationItem"], list["ActionItem"]]]:
+        found: dict[str, tuple[list[RecommendationItem], list[ActionItem]]] = defaultdict(lambda: ([], []))
+        for item in self.items:
+            for code in set(item.domains):
+                found[code][0].append(item)
+        for action in self.action_items:
+            for code in set(action.domains):
+                found[code][1].append(action)
+        return found
+
+    @cached_property
+    def by_partner(
+        self,
+    ) -> dict[UUID, tuple[list["RecommendationItem"], list["ActionItem"], list["ObligationItem"]]]:
+        """Per partner: what is addressed to it, what it leads, what it owes."""
+        found: dict[UUID, tuple[list[RecommendationItem], list[ActionItem], list[ObligationItem]]]
+        found = defaultdict(lambda: ([], [], []))
+        for item in self.items:
+            for id in set(item.addressees):
+                found[id][0].append(item)
+        for action in self.action_items:
+            if action.lead_id is not None:
+                found[action.lead_id][1].append(action)
+        for owed in self.obligation_items:
+            found[owed.partner_id][2].append(owed)
+        return found
+
+    @cached_property
+    def contributing(self) -> Counter[UUID]:
+        return Counter(id for action in self.actions for id in set(action.contributors))
+
+    @cached_property
+    def undecided(self) -> Counter[UUID]:
+        return Counter(id for action in self.actions for id in set(action.lead_undecided))
+
     def _is_demonstration(self, partner_id: UUID | None) -> bool:
         partner = self.partner_by_id.get(partner_id) if partner_id else None
         return partner is not None and partner.kind is PartnerKind.DEMONSTRATION
@@ -240,6 +275,34 @@ async def snapshot(session: AsyncSession, moment: Moment) -> Snapshot:
         claims={row.entity: row for row in await rows(ClaimRow)},
         verdicts={row.entity: row for row in await rows(UptakeRow)},
     )
+
+
+class Newest:
+    """The live snapshot: read once for each state of the view and each day, and shared by all who ask."""
+
+    def __init__(self, view: Attached, today: Callable[[], date], zone: ZoneInfo) -> None:
+        self._view = view
+        self._today = today
+        self._zone = zone
+        self._kept: tuple[Standing, Snapshot] | None = None
+        self._reading = asyncio.Lock()
+
+    async def get(self) -> tuple[Standing, Snapshot]:
+        async with self._reading, self._view.reading() as session:
+            standing = await self._view.stand(session)
+            moment = Moment.live(standing, self._today(), self._zone)
+            if self._kept is None or not standing.same_rows(self._kept[0]) or self._kept[1].moment != moment:
+                self._kept = standing, await snapshot(session, moment)
+            return self._kept
+
+    async def at(self, as_of: datetime | None, known_at: datetime | None) -> tuple[Standing, Snapshot]:
+        """What held at a moment, as known at another; the live snapshot when neither is asked for."""
+        if as_of is None and known_at is None:
+            return await self.get()
+        async with self._view.reading() as session:
+            standing = await self._view.stand(session)
+            live = Moment.live(standing, self._today(), self._zone)
+            return standing, await snapshot(session, Moment.asked_for(as_of, known_at, live, self._zone))
 
 
 # --- the items behind a figure ---------------------------------------------------------------------------------
@@ -487,7 +550,8 @@ class PartnerDetail(Head):
     obligations: list[ObligationItem]
 
 
-def head(standing: Standing, moment: Moment, known_at: datetime | None, now: Snapshot) -> dict[str, Any]:
+def head(now: Snapshot, standing: Standing, known_at: datetime | None = None) -> dict[str, Any]:
+    moment = now.moment
     return {
         "as_of": moment.asked or standing.newest or moment.held,
         "known_at": known_at,
@@ -503,10 +567,7 @@ def domain_lines(now: Snapshot) -> list[DomainLine]:
 
 
 def _in_domain(now: Snapshot, code: str) -> tuple[list[RecommendationItem], list[ActionItem]]:
-    return (
-        [item for item in now.items if code in item.domains],
-        [item for item in now.action_items if code in item.domains],
-    )
+    return now.by_domain.get(code, ([], []))
 
 
 def _domain_line(now: Snapshot, term: TermRow) -> DomainLine:
@@ -528,11 +589,7 @@ def _has_ended(partner: PartnerRow, day: date) -> bool:
 
 
 def _of_partner(now: Snapshot, id: UUID) -> tuple[list[RecommendationItem], list[ActionItem], list[ObligationItem]]:
-    return (
-        [item for item in now.items if id in item.addressees],
-        [item for item in now.action_items if item.lead_id == id],
-        [item for item in now.obligation_items if item.partner_id == id],
-    )
+    return now.by_partner.get(id, ([], [], []))
 
 
 def _partner_line(now: Snapshot, partner: PartnerRow) -> PartnerLine:
@@ -544,8 +601,8 @@ def _partner_line(now: Snapshot, partner: PartnerRow) -> PartnerLine:
         name=partner.name,
         kind=partner.kind,
         led=len(actions),
-        contributing=sum(partner.entity in action.contributors for action in now.actions),
-        undecided=sum(partner.entity in action.lead_undecided for action in now.actions),
+        contributing=now.contributing[partner.entity],
+        undecided=now.undecided[partner.entity],
         addressed=len(recommendations),
         obligations=_counted(states, ObligationState),
         on_time=rules.on_time(states),
@@ -562,12 +619,11 @@ def _overlap(now: Snapshot, counted: int, placed: Iterable[bool]) -> Overlap:
     return Overlap(counted=counted, distinct=len(now.items), unplaced=sum(not one for one in placed))
 
 
-async def per_domain(session: AsyncSession, standing: Standing, moment: Moment, known_at: datetime | None) -> Out:
-    now = await snapshot(session, moment)
+def per_domain(now: Snapshot, standing: Standing, known_at: datetime | None) -> Out:
     lines = domain_lines(now)
     codes = {line.code for line in lines}
     return DomainProgress(
-        **head(standing, moment, known_at, now),
+        **head(now, standing, known_at),
         lines=lines,
         total=total(now),
         overlap=_overlap(
@@ -576,12 +632,11 @@ async def per_domain(session: AsyncSession, standing: Standing, moment: Moment, 
     )
 
 
-async def per_partner(session: AsyncSession, standing: Standing, moment: Moment, known_at: datetime | None) -> Out:
-    now = await snapshot(session, moment)
+def per_partner(now: Snapshot, standing: Standing, known_at: datetime | None) -> Out:
     lines = partner_lines(now)
     ids = {line.id for line in lines}
     return PartnerProgress(
-        **head(standing, moment, known_at, now),
+        **head(now, standing, known_at),
         lines=lines,
         total=total(now),
         overlap=_overlap(
@@ -590,10 +645,9 @@ async def per_partner(session: AsyncSession, standing: Standing, moment: Moment,
     )
 
 
-async def matrix(session: AsyncSession, standing: Standing, moment: Moment, known_at: datetime | None) -> Out:
-    now = await snapshot(session, moment)
+def matrix(now: Snapshot, standing: Standing, known_at: datetime | None) -> Out:
     domains = [term.code for term in now.terms if term.vocabulary is Vocabulary.DOMAIN]
-    partners = [partner for partner in now.partners if not _has_ended(partner, moment.day)]
+    partners = [partner for partner in now.partners if not _has_ended(partner, now.moment.day)]
     cells = []
     for code in domains:
         in_domain = _in_domain(now, code)
@@ -604,7 +658,7 @@ async def matrix(session: AsyncSession, standing: Standing, moment: Moment, know
                 href = f"{HREF}/partners/{partner.entity}?domain={code}&figure={{figure}}"
                 cells.append(Cell(domain=code, partner=partner.code, list=href, **figures(recommendations, actions)))
     return Matrix(
-        **head(standing, moment, known_at, now),
+        **head(now, standing, known_at),
         domains=domains,
         partners=[partner.code for partner in partners],
         cells=cells,
@@ -618,21 +672,13 @@ def _behind(items: Sequence[I], figure: str | None) -> list[I]:
     return [item for item in items if figure is None or figure in item.counts_in()]
 
 
-async def one_domain(
-    session: AsyncSession,
-    standing: Standing,
-    moment: Moment,
-    known_at: datetime | None,
-    code: str,
-    figure: str | None,
-) -> Out:
-    now = await snapshot(session, moment)
+def one_domain(now: Snapshot, standing: Standing, known_at: datetime | None, code: str, figure: str | None) -> Out:
     term = next((one for one in now.terms if one.vocabulary is Vocabulary.DOMAIN and one.code == code), None)
     if term is None:
         raise NotFound("There is no domain with this code at this moment.")
     recommendations, actions = _in_domain(now, code)
     return DomainDetail(
-        **head(standing, moment, known_at, now),
+        **head(now, standing, known_at),
         line=_domain_line(now, term),
         figure=figure,
         recommendations=_behind(recommendations, figure),
@@ -640,16 +686,14 @@ async def one_domain(
     )
 
 
-async def one_partner(
-    session: AsyncSession,
+def one_partner(
+    now: Snapshot,
     standing: Standing,
-    moment: Moment,
     known_at: datetime | None,
     id: UUID,
     figure: str | None,
     domain: str | None,
 ) -> Out:
-    now = await snapshot(session, moment)
     partner = now.partner_by_id.get(id)
     if partner is None:
         raise NotFound("There is no partner with this id at this moment.")
@@ -664,7 +708,7 @@ async def one_partner(
     whole = {"addressed", "led", "contributing", "undecided"}
     narrowed = None if figure in whole else figure
     return PartnerDetail(
-        **head(standing, moment, known_at, now),
+        **head(now, standing, known_at),
         line=_partner_line(now, partner),
         figure=figure,
         recommendations=_behind(recommendations, narrowed) if figure not in whole - {"addressed"} else [],

@@ -15,6 +15,7 @@ MAX_BYTES = 64 * 1024
 """No event is larger on the wire (CloudEvents 1.0, size limits); a command that would make one is refused."""
 
 _ENVELOPE = {"entity", "id", "sequence", "recorded_at"}
+_NEEDED = ("subject", "id", "sequence", "time")
 
 
 class Basis(StrEnum):
@@ -112,9 +113,11 @@ class Event(BaseModel):
         envelope = json.loads(text)
         if not isinstance(envelope, dict) or not isinstance(envelope.get("data"), dict):
             raise ValueError("Not a CloudEvent in structured JSON with data.")
-        kind = Event.registry.get(envelope.get("type", ""))
+        kind = Event.registry.get(str(envelope.get("type")))
         if kind is None:
             return None
+        if missing := [name for name in _NEEDED if not isinstance(envelope.get(name), str)]:
+            raise ValueError(f"A CloudEvent without {', '.join(missing)}.")
         event: Self = kind.model_validate(  # unknown fields pass, also inside values
             envelope["data"]
             | {

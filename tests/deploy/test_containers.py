@@ -25,7 +25,7 @@ from deploy import issuer
 from deploy.embedded import LOOPBACK, Postgres, end, free_port, is_free, spawn, until
 from deploy.stack import ROOT, SERVICES
 from services.reporting.api import router as reporting_routes
-from shared.settings import PREFIX, Settings
+from shared.settings import PREFIX, Settings, read
 
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text())
@@ -298,46 +298,59 @@ async def test_each_role_enters_its_own_database_only(databases: Postgres, env: 
                 await enter(name, other)
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_service_takes_its_settings(name: str, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    given = _environment(name, env)
+    assert given["UVICORN_APP"] == f"services.{name}.app:create_app"
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+    settings = read()
+    password = env[f"{name.upper()}_PASSWORD"]
+    assert settings.database_url.get_secret_value() == f"postgresql+asyncpg://{name}:{password}@postgres:5432/{name}"
+    for other in SERVICES:
+        assert settings.url(other) == f"http://{other}:{_image().environment['UVICORN_PORT']}"
+
+
 async def test_image_command_becomes_ready_by_its_own_health_check(
     databases: Postgres, bus: int, folder: Path, env: dict[str, str]
 ) -> None:
-    """All four, with compose's environment; only names and ports of this machine differ."""
+    """With compose's environment; only names and ports of this machine differ."""
     image = _image()
     app = folder / "app"
     for copied in image.copied:
         shutil.copytree(ROOT / copied, app / copied, ignore=shutil.ignore_patterns("__pycache__"))
-    jwks = issuer.Issuer.at(folder / "issuer").jwks
-    ports = {name: free_port() for name in SERVICES}
-    here = {"@postgres:5432": f"@{LOOPBACK}:{databases.port}", "//nats:4222": f"//{LOOPBACK}:{bus}"}
-    here |= {f"//{name}:8000": f"//{LOOPBACK}:{port}" for name, port in ports.items()}
-    here |= {"/run/kapstok/jwks.json": str(jwks)}
+    tokens = issuer.Issuer.at(folder / "issuer")
+    port = free_port()
+    given = _environment("programme", env) | {"PATH": os.defpath, "UVICORN_HOST": LOOPBACK, "UVICORN_PORT": str(port)}
+    for there, here in {
+        "@postgres:5432": f"@{LOOPBACK}:{databases.port}",
+        "//nats:4222": f"//{LOOPBACK}:{bus}",
+        "/run/kapstok/jwks.json": str(tokens.jwks),
+    }.items():
+        assert any(there in value for value in given.values())
+        given = {variable: value.replace(there, here) for variable, value in given.items()}
 
-    def environment(name: str) -> dict[str, str]:
-        given = image.environment | COMPOSE["services"][name]["environment"]
-        filled = {variable: _filled_in(value, env) for variable, value in given.items()}
-        for there, replaced in here.items():
-            filled = {variable: value.replace(there, replaced) for variable, value in filled.items()}
-        return filled | {"UVICORN_HOST": LOOPBACK, "UVICORN_PORT": str(ports[name]), "PATH": os.defpath}
-
-    def check(name: str) -> int:
+    def check() -> int:
         command = [sys.executable, *image.check[1:]]
-        return subprocess.run(command, env=environment(name), capture_output=True, check=False).returncode
+        return subprocess.run(command, env=given, capture_output=True, check=False).returncode
 
-    assert check("programme") != 0, "nothing runs yet"
-    logs = {name: folder / "logs" / f"{name}.log" for name in SERVICES}
-    command = [sys.executable, *image.command[1:]]
-    running = {name: spawn(command, logs[name], env=environment(name), cwd=app) for name in SERVICES}
+    assert check() != 0, "nothing runs yet"
+    log = folder / "logs" / "programme.log"
+    process = spawn([sys.executable, *image.command[1:]], log, env=given, cwd=app)
     try:
         deadline = time.monotonic() + 60
-        for name in SERVICES:
-            while await asyncio.to_thread(check, name) != 0:
-                ended = running[name].poll() is not None
-                assert not ended and time.monotonic() < deadline, f"{name}:\n{logs[name].read_text()}"
-                await asyncio.sleep(0.1)
-        answer = httpx.get(f"http://{LOOPBACK}:{ports['reporting']}/")
-        assert answer.status_code == 200 and "server" not in answer.headers
+        while await asyncio.to_thread(check) != 0:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            await asyncio.sleep(0.1)
+        address = f"http://{LOOPBACK}:{port}/programme/v1/events/head"
+        token = {"Authorization": f"Bearer {tokens.token('jenv', ['coordinator'])}"}
+        house = {"Kapstok-House-Key": env["KAPSTOK_HOUSE_KEY"]}
+        assert [httpx.get(address, headers=shown).status_code for shown in (token, house, {})] == [200, 200, 401]
     finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            end(process)
+        end(process)
+
+
+def _environment(name: str, env: dict[str, str]) -> dict[str, str]:
+    """What a container of this service is given, by image and compose."""
+    given = _image().environment | COMPOSE["services"][name]["environment"]
+    return {variable: _filled_in(value, env) for variable, value in given.items()}

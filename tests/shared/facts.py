@@ -68,8 +68,12 @@ def _value(annotation: Any, place: str, found: FieldInfo | None = None) -> Any:
             }
         )
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return list(annotation)[-1]
-    if getattr(annotation, "__metadata__", None):
+        fact = place.split("/")[0].split(".")[2]
+        return next((one for one in annotation if one.value[:4] in fact.partition("-")[2]), next(iter(annotation)))
+    limits = [*(found.metadata if found else ()), *getattr(annotation, "__metadata__", ())]
+    if any(getattr(limit, "pattern", None) for limit in limits):
+        return "2018"
+    if hasattr(annotation, "__metadata__"):
         return _value(annotation.__origin__, place, found)
     made: dict[Any, Any] = {
         UUID: uuid5(NAMESPACE_URL, place),

@@ -64,7 +64,9 @@ def test_the_name_of_another_system_has_no_colon(value: str) -> None:
     why(SystemName, value)
 
 
-@pytest.mark.parametrize("value", [1546300800, 1546300800.0, "1546300800", True, None, "2018-12-31T00:00:00Z", "20181231"])
+@pytest.mark.parametrize(
+    "value", [1546300800, 1546300800.0, "1546300800", True, None, "2018-12-31T00:00:00Z", "20181231"]
+)
 def test_a_number_or_a_moment_is_not_taken_for_a_day(value: Any) -> None:
     why(Day, value)
 

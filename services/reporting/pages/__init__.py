@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from services.reporting import progress, rules
 from services.reporting.pages.texts import TEXTS
-from services.reporting.progress import Moment
+from services.reporting.progress import Newest
 from shared.answers import Answers, answered
 from shared.projection import Standing
 from shared.service import Service
@@ -68,19 +68,16 @@ async def overview(request: Request) -> Response:
 
 async def _overview(request: Request, spoken: str) -> tuple[Standing, bytes]:
     service: Service = request.app.state.service
-    assert service.view is not None
-    async with service.view.reading() as session:
-        standing = await service.view.stand(session)
-        moment = Moment.live(standing, service.today(), service.settings.zone)
-        now = await progress.snapshot(session, moment)
+    newest: Newest = request.app.state.newest
+    standing, now = await newest.get()
     lines = progress.partner_lines(now)
     partners = [line for line in lines if line.led + line.contributing + line.addressed + line.undecided]
     partners.sort(key=lambda line: (-line.led - line.contributing - line.addressed, line.code))
     page = _templates.get_template("overview.html").render(
         t=TEXTS[spoken],
         language=spoken,
-        head=progress.Head(**progress.head(standing, moment, None, now)),
-        moment=(standing.newest or moment.held).astimezone(service.settings.zone),
+        head=progress.Head(**progress.head(now, standing)),
+        moment=(standing.newest or now.moment.held).astimezone(service.settings.zone),
         total=progress.total(now),
         domains=progress.domain_lines(now),
         partners=partners,
