@@ -6,7 +6,7 @@ HOME_DIR ?= .local
 PORT_BASE ?= 8000
 export UV_PYTHON_DOWNLOADS = never
 
-.PHONY: up test check test-quick rebuild token help
+.PHONY: up test check test-quick bench rebuild token browser help
 
 help:       ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
@@ -21,7 +21,10 @@ test-quick: .venv/ready          ## without the browser and the faults
 	$(VENV)/pytest -n 2 --dist loadscope -m "not browser and not fault"
 
 check: .venv/ready          ## format, lint and types
-	$(VENV)/ruff format --check . && $(VENV)/ruff check . && $(VENV)/mypy shared services deploy
+	$(VENV)/ruff format --check . && $(VENV)/ruff check . && $(VENV)/mypy shared services deploy bench
+
+bench: .venv/ready          ## how fast: each promise with its limit in the same run
+	@$(VENV)/python -m bench.visible
 
 rebuild: .venv/ready          ## make reporting's view again from the logs, beside the live one; needs `make up` running
 	@$(VENV)/python -m deploy.rebuild --home $(HOME_DIR)

@@ -195,6 +195,11 @@ class Postgres:
     def stop(self) -> None:
         end(self.process, signal.SIGINT)
 
+    def discard(self) -> None:
+        """Remove the data, which as root may stand elsewhere than in `home`. For tests."""
+        self.stop()
+        shutil.rmtree(self.data, ignore_errors=True)
+
     def url(self, role: str, password: str, database: str | None = None) -> str:
         return f"postgresql+asyncpg://{role}:{password}@{LOOPBACK}:{self.port}/{database or role}"
 

@@ -1,6 +1,8 @@
 """Loads the fact base through the public APIs, like any client: idempotent, and with its gaps left open."""
 
+import argparse
 import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -10,6 +12,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 import httpx
 import yaml
+
+from deploy.issuer import Issuer
 
 FACTS = Path(__file__).parent / "facts"
 SYSTEM = "facts"
@@ -340,3 +344,24 @@ def _round(today: date) -> Item:
         "closesOn": last,
         "effectiveFrom": first,
     }
+
+
+def main() -> None:
+    """`python -m deploy.seed --url http://127.0.0.1:8080`: load the facts through one front door."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", required=True, help="where all four services answer under their own paths")
+    parser.add_argument("--home", type=Path, default=Path(".local"), help="where the local issuer keeps its key")
+    parser.add_argument("--demo", action="store_true", help="add clearly marked invented reports")
+    arguments = parser.parse_args()
+    issuer = Issuer.at(arguments.home)
+    services = ("recommendations", "programme", "monitor", "reporting")
+    seed = Seed(dict.fromkeys(services, arguments.url.rstrip("/")), issuer.token)
+    try:
+        asyncio.run(seed.load(demonstration=arguments.demo))
+    except (SeedFailed, httpx.HTTPError) as error:
+        sys.exit(str(error))
+    print(f"{seed.made} facts told; what was there already stayed as it was.")
+
+
+if __name__ == "__main__":
+    main()

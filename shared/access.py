@@ -102,7 +102,7 @@ def _caller(claims: dict[str, Any]) -> Caller:
         raise Unauthenticated("The token names no organisation, or no functions, to act for.")
     if claims["exp"] - claims.get("iat", time.time()) > LONGEST_LIFE + CLOCK_SKEW:
         raise Unauthenticated("The token lives longer than six hours; get a shorter one.")
-    known = frozenset(Function(function) for function in functions if function in set(Function))
+    known = frozenset(function for function in Function if function.value in functions)
     return Caller(str(claims["sub"]), organisation, known)
 
 

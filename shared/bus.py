@@ -88,8 +88,8 @@ class Bus(Protocol):
         """The number of the last message that the stream ever held; 0 for a new one. Raises BusUnavailable."""
         ...
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
-        """Store one message, acknowledged. Raises BusRefused and BusUnavailable."""
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> bool:
+        """Store one message; False when the bus had it lately and left it out. Raises BusRefused, BusUnavailable."""
         ...
 
     def inbox(self, service: str, durable: str) -> Inbox:
@@ -198,11 +198,12 @@ class NatsBus:
             return 0
         return int(info.state.last_seq)
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> bool:
         try:
-            await self._ask(self._js.publish(subject, payload, timeout=2, headers=dict(headers)))
+            stored = await self._ask(self._js.publish(subject, payload, timeout=2, headers=dict(headers)))
         except NotFoundError as error:
             raise BusUnavailable("The stream is not there.") from error
+        return not stored.duplicate
 
     def inbox(self, service: str, durable: str) -> Inbox:
         return _NatsInbox(self, service, durable)
@@ -316,15 +317,22 @@ class MemoryBus:
         self._arrived = asyncio.Event()
 
     async def ensure_stream(self, service: str) -> None:
+        self._must_be_connected()
         self._streams.setdefault(subjects(service).removesuffix(">"), [])
 
+    def _must_be_connected(self) -> None:
+        if not self.connected:
+            raise BusUnavailable("Not connected to the bus.")
+
     def _stream_of(self, subject: str) -> list[Message]:
+        self._must_be_connected()
         for prefix, messages in self._streams.items():
             if subject.startswith(prefix):
                 return messages
         raise BusUnavailable("The stream is not there.")
 
     async def last(self, service: str) -> Message | None:
+        self._must_be_connected()
         messages = self._streams.get(subjects(service).removesuffix(">"), [])
         return messages[-1] if messages else None
 
@@ -332,10 +340,11 @@ class MemoryBus:
         last = await self.last(service)
         return last.number if last else 0
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> bool:
         messages = self._stream_of(subject)
-        if any(message.headers.get(MESSAGE_ID) == headers.get(MESSAGE_ID) for message in messages[-1000:]):
-            return  # a duplicate is acknowledged and not stored, as JetStream does
+        id = headers.get(MESSAGE_ID)
+        if id is not None and any(message.headers.get(MESSAGE_ID) == id for message in messages[-1000:]):
+            return False
         last_id = messages[-1].headers.get(MESSAGE_ID, "") if messages else ""
         if EXPECTED_LAST_ID in headers and headers[EXPECTED_LAST_ID] != last_id:
             raise BusRefused("wrong last message id")
@@ -344,6 +353,7 @@ class MemoryBus:
         messages.append(Message(subject, payload, dict(headers), len(messages) + 1))
         self._arrived.set()
         self._arrived = asyncio.Event()
+        return True
 
     def inbox(self, service: str, durable: str) -> Inbox:
         return _MemoryInbox(self, service, durable)

@@ -49,10 +49,9 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
             try:
-                self._json = json.loads(await self.body(), object_pairs_hook=_once_each, parse_constant=_no_constant)
-            except json.JSONDecodeError:
-                raise
-            except (UnicodeDecodeError, RecursionError):
+                text = (await self.body()).decode()
+                self._json = json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_constant)
+            except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of thousands of digits, too deep
                 raise Invalid("The body is not JSON in UTF-8.") from None
             if _depth(self._json) > DEEPEST:
                 raise Invalid(f"The body is nested deeper than {DEEPEST} levels.")
@@ -142,6 +141,7 @@ async def _write(request: Request, service: "Service", inner: Handle, *, names_v
             if service.view is not None:
                 await service.view.enter(session)
             session.info["work"] = request.state.work
+            await _read_body(request)
             answer = await inner(request)
             if answer.status_code >= 400:
                 return answer
@@ -185,6 +185,12 @@ def _check_media_type(request: Request, body: bytes) -> None:
     )
     if written not in wanted:
         raise HTTPException(415, f"Send the body as {wanted[0]}.")
+
+
+async def _read_body(request: Request) -> None:
+    """Read it before FastAPI does, which would say only that there was an error; what it reads then is kept."""
+    if await request.body():
+        await request.json()
 
 
 def _expected_version(request: Request) -> int | None:
@@ -294,7 +300,6 @@ _SENTENCES = {
     "extra_forbidden": "There is no such field here.",
     "uuid_parsing": "Give an id: a UUID.",
     "uuid_type": "Give an id: a UUID.",
-    "json_invalid": "The body is not JSON.",
     "date_from_datetime_parsing": "Write a day as text: 2018-12-31.",
     "date_parsing": "Write a day as text: 2018-12-31.",
     "string_pattern_mismatch": "This is not written in the form that is asked.",
@@ -313,8 +318,6 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 def _field_error(one: dict[str, Any]) -> dict[str, str]:
     """Where and what, without the caller's value."""
     place, *rest = [str(part) for part in one["loc"]]
-    if one["type"] == "json_invalid":
-        return {"pointer": "/", "detail": _SENTENCES["json_invalid"]}
     inside = [re.sub(r"[^\w.-]", "?", part)[:60].replace("~", "~0").replace("/", "~1") for part in rest]
     pointer = "/" + "/".join(inside) if place == "body" else f"{place}:{'/'.join(inside)}"
     return {"pointer": pointer, "detail": _SENTENCES.get(one["type"], one["msg"])}
@@ -397,15 +400,10 @@ class Porch:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        bodiless = scope["method"] == "HEAD"
-        if bodiless:
-            scope = dict(scope, method="GET")
 
         async def send_dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._dress(message)
-            elif bodiless and message["type"] == "http.response.body":
-                message = dict(message, body=b"")
             await send(message)
 
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
@@ -422,7 +420,31 @@ class Porch:
                 raise TooLarge(f"A body has {self._max_body} bytes at most.")
             return message
 
-        await self._app(scope, receive_limited, send_dressed)
+        if scope["method"] == "HEAD":
+            await self._head(scope, receive_limited, send_dressed)
+        else:
+            await self._app(scope, receive_limited, send_dressed)
+
+    async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What GET answers, without its body; a stream, which has no end of its own, ends here."""
+        ended = asyncio.Event()
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not ended.is_set():
+                ended.set()
+                await send({"type": "http.response.body", "body": b""})
+                if message.get("more_body"):
+                    answering.cancel()
+
+        answering = asyncio.ensure_future(self._app(dict(scope, method="GET"), receive, send_head))
+        try:
+            await asyncio.wait({answering})
+        finally:
+            answering.cancel()
+        if not answering.cancelled():
+            answering.result()
 
     def _too_large(self) -> Response:
         return problem(413, TooLarge.title, f"A body has {self._max_body} bytes at most.")

@@ -65,11 +65,12 @@ class Relay:
             try:
                 async with self._leadership():
                     sent = await self._resync()
-                    told = ""
                     while True:
                         self._woken.clear()
                         self.sent = sent.sequence
-                        if await self._forward(sent) < IN_FLIGHT:
+                        tried = await self._forward(sent)
+                        told = ""
+                        if tried < IN_FLIGHT:
                             await self._wait()
             except (BusUnavailable, BusRefused) as error:
                 if repr(error) != told:
@@ -166,9 +167,15 @@ class Relay:
                 asyncio.create_task(self._bus.publish(subject(event.type, event.entity), event.event.encode(), headers))
             )
         outcomes = await asyncio.gather(*publishes, return_exceptions=True)
+        left_out = False
         for event, outcome in zip(batch, outcomes, strict=True):
+            if left_out and isinstance(outcome, BusRefused):
+                return IN_FLIGHT  # it expected what the bus left out; the next try expects what is really last
             if isinstance(outcome, BaseException):
                 raise outcome
-            sent.sequence, sent.message_id = event.sequence, f"{self._source}|{event.id}"
+            sent.sequence = event.sequence
+            if outcome:
+                sent.message_id = f"{self._source}|{event.id}"
+            left_out = left_out or not outcome
             self.sent = sent.sequence
         return len(batch)

@@ -46,7 +46,9 @@ Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max
 """A short stable name in lower case: `zorg-en-hulpverlening`."""
 Codes = Annotated[list[Code], Field(max_length=50)]
 Day = Annotated[date, BeforeValidator(_only_text), AfterValidator(_within_bounds)]
-Url = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_clean)]
+Url = Annotated[
+    str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_clean), StringConstraints(min_length=1)
+]
 SystemName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=60)]
 
 
@@ -80,7 +82,7 @@ class Citation(Value):
 
     document: Line
     reference: Line | None = None
-    date: Annotated[str, StringConstraints(pattern=r"^\d{4}(-\d{2}){0,2}$")] | None = None
+    date: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}(-[0-9]{2}){0,2}$")] | None = None
     """A year, a month or a day, as precise as the document is dated."""
     url: Url | None = None
 

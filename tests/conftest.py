@@ -20,7 +20,7 @@ def postgres(home: Path) -> Iterator[Postgres]:
     server = Postgres.at(home / "postgres-server", port=free_port(), options=UNSAFE_BUT_QUICK)
     server.start()
     yield server
-    server.stop()
+    server.discard()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,11 +1,9 @@
 """The main job: what is told at one door is seen at the reporting door."""
 
-from statistics import median, quantiles
-from time import perf_counter
 from typing import Any
 
-from tests.examples import World, claim
-from tests.house import House, eventually
+from tests.examples import World, claim, term
+from tests.house import House
 
 
 async def test_a_report_told_by_a_partner_is_seen_per_domain_and_per_partner(house: House) -> None:
@@ -42,25 +40,14 @@ async def _line(house: House, code: str) -> dict[str, Any]:
     return next(line for line in answer["lines"] if line["code"] == code)
 
 
-async def test_a_write_is_visible_soon(house: House) -> None:
-    """The issue's promise: median under 100 ms over 200 writes, from 2xx at one door to the figure at the other."""
-    waits = []
-    for _ in range(200):
-        answer = await house.send("POST", "/recommendations/v1/terms", _term())
-        started = perf_counter()
-        position = int(answer.headers["kapstok-position"][1:])
-
-        async def seen(position: int = position) -> bool:
-            answer = await house.get("/reporting/v1/progress/domains", by=None)
-            return int(answer["position"].split(".")[0][1:]) >= position
-
-        await eventually(seen)
-        waits.append((perf_counter() - started) * 1000)
-    print(f"\nfrom 2xx to visible: median {median(waits):.1f} ms, p99 {quantiles(waits, n=100)[98]:.1f} ms")
-    assert median(waits) < 100
-
-
-def _term() -> dict[str, Any]:
-    from tests.examples import term
-
-    return term()
+async def test_an_answer_for_at_least_a_position_holds_what_was_told_there(house: House) -> None:
+    """How long that takes is measured by `make bench`; that it holds is tested here."""
+    for _ in range(20):
+        told = term()
+        answer = await house.send("POST", "/recommendations/v1/terms", told)
+        shown = await house.get(
+            "/reporting/v1/progress/domains",
+            by=None,
+            headers={"Kapstok-At-Least": answer.headers["kapstok-position"]},
+        )
+        assert told["code"] in [line["code"] for line in shown["lines"]]

@@ -227,6 +227,7 @@ def server(folder: Path) -> Iterator[Postgres]:
     server.start()
     yield server
     server.stop()
+    shutil.rmtree(server.data)
 
 
 def _init(server: Postgres, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":

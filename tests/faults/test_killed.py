@@ -30,6 +30,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         yield stack
     finally:
         stack.stop()
+        stack.postgres.discard()
 
 
 @dataclass

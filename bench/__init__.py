@@ -1,0 +1,1 @@
+"""Each promise of speed, measured with its limit in the same run."""
