@@ -331,7 +331,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         detail = "There is nothing at this address; see the openapi.json of this service."
     if error.status_code == 405:
-        allowed = request.app.state.service.methods(request.url.path)
+        # What openapi.json does not tell of, such as pages and that document itself, is only read.
+        allowed = request.app.state.service.methods(request.url.path) or {"GET", "HEAD"}
         headers["allow"] = ", ".join(sorted(allowed))
         detail = f"This address takes {headers['allow']}."
     answer = problem(error.status_code, titles.get(error.status_code, "The request cannot be answered"), detail)

@@ -7,9 +7,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cache
 from hashlib import sha256
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import (
@@ -38,7 +40,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.schema import CreateTable
 
 from shared.bus import CHAIN, EPOCH, SEQUENCE, Bus, BusUnavailable, Inbox
-from shared.calendar import holds_from
+from shared.calendar import day_of, holds_from
 from shared.database import COMMON, is_passing
 from shared.errors import Unavailable
 from shared.events.event import Event
@@ -145,6 +147,10 @@ class Followed:
     entity: Mapped[UUID] = mapped_column(primary_key=True)
     version: Mapped[int]
 
+    @classmethod
+    def fields(cls) -> list[str]:
+        return sorted(column.key for column in inspect(cls).columns if column.key not in ("entity", "version"))
+
 
 class Temporal:
     """A row with two time axes: when it held in the world, and when we knew it.
@@ -194,6 +200,13 @@ class _Change:
     recorded_at: datetime
     holds_from: datetime
     fields: dict[str, Any]
+    zone: ZoneInfo
+
+
+@cache
+def _shared_fields(row: Any, kind: type[Event]) -> list[str]:
+    """The fields that a row and an event have under the same name."""
+    return sorted(set(row.fields()) & set(kind.own_fields()))
 
 
 async def follow_entity(
@@ -207,9 +220,12 @@ async def follow_entity(
 ) -> None:
     """Set fields of the row that follows the event's entity (or another key), from the moment the fact holds.
 
-    Taken up in the batch and written with it; see `Temporal` for what happens to the moments after.
+    The row's fields that the event has under the same name are taken from it; `fields` gives the others. Taken up in
+    the batch and written with it; see `Temporal` for what happens to the moments after.
     """
     assert event.recorded_at is not None
+    same_named: list[str] = _shared_fields(cast(Any, row), type(event))
+    taken = {name: getattr(event, name) for name in same_named if name not in fields}
     zone = session.info["zone"]
     session.info["changes"].append(
         _Change(
@@ -218,7 +234,8 @@ async def follow_entity(
             event.version,
             event.recorded_at,
             holds_from(holds_on or event.effective_from, event.recorded_at, zone),
-            fields,
+            taken | fields,
+            zone,
         )
     )
 
@@ -243,8 +260,8 @@ class Piece:
 def tell(pieces: list[Piece], change: _Change, *, reaches_back: bool) -> tuple[list[Piece], list[Piece]]:
     """The pieces as known after a change, and those that were known until then.
 
-    A field takes the new value wherever nothing that holds from a later moment was told about it; told again for the
-    same moment, the later telling stands.
+    A field takes the new value wherever nothing that holds from a later day was told about it; told again for the same
+    day, the later telling stands, also over what held from some hour of that day because it was told then.
     """
     start = change.holds_from
     if not pieces:
@@ -254,6 +271,7 @@ def tell(pieces: list[Piece], change: _Change, *, reaches_back: bool) -> tuple[l
     first = pieces[0].lower
     if start < first and not reaches_back:
         start = first
+    day = day_of(start, change.zone)
     after: list[Piece] = []
     closed: list[Piece] = []
     if start < first:
@@ -271,7 +289,7 @@ def tell(pieces: list[Piece], change: _Change, *, reaches_back: bool) -> tuple[l
         wins = {
             name: value
             for name, value in change.fields.items()
-            if (told := piece.since.get(name)) is None or told <= start
+            if (told := piece.since.get(name)) is None or told <= start or day_of(told, change.zone) == day
         }
         if not wins or (piece.upper is not None and piece.upper <= start):
             after.append(piece)

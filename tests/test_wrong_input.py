@@ -577,11 +577,17 @@ def wrong_values(shapes: Shapes, schema: Schema) -> Iterator[Any]:
 
 @pytest.mark.parametrize("service", WRITERS)
 async def test_a_value_that_does_not_fit_its_field_is_refused_and_pointed_at(doors: Doors, service: str) -> None:
+    """A shape that comes again, such as a citation, gets everything once and three faults, in turn, from then on."""
     faults = []
+    seen: dict[str, int] = {}
     for route in doors.of(service, writes=True):
         for place, schema in route.shapes.places(route.body):
+            values = list(wrong_values(route.shapes, schema))
+            shape = json.dumps([place[1:], schema])
+            turn = seen[shape] = seen.get(shape, -1) + 1
+            few = values if turn == 0 else [values[(3 * turn + step) % len(values)] for step in range(3)]
             whole = route.shapes.body(route.body, str(place[0]))
-            for value in wrong_values(route.shapes, schema):
+            for value in few:
                 content = json.dumps(put(whole, place, value)).encode()
                 faults.append(fault(doors, route, f"{str(value)[:40]!a} at {place}", 400, content=content, names=place))
     await all_refused(doors, "value", faults)
@@ -686,7 +692,6 @@ async def test_an_address_that_is_not_there_is_not_found_and_never_redirected(do
         "/static/%2e%2e/texts.py",
         "/.env",
         "/static/",
-        f"/{CANARY}",
     ):
         faults.append(fault(doors, route, "nothing there", 404, path=path, method="GET", content=None))
     await all_refused(doors, "address", faults)

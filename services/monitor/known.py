@@ -60,53 +60,37 @@ class RecommendationKnown(Followed, Known):
 
 @known.on(PartnerRegistered)
 async def partner_registered(session: AsyncSession, event: PartnerRegistered) -> None:
-    await follow_entity(session, PartnerKnown, event, code=event.code)
+    await follow_entity(session, PartnerKnown, event)
 
 
 @known.on(ActionPlanned)
 async def planned(session: AsyncSession, event: ActionPlanned) -> None:
-    await follow_entity(
-        session,
-        ActionKnown,
-        event,
-        reference=event.reference,
-        state=event.state,
-        lead_id=event.lead_id,
-        lead_undecided=event.lead_undecided,
-        contributors=event.contributors,
-    )
+    await follow_entity(session, ActionKnown, event)
 
 
 @known.on(ActionAssigned)
 async def assigned(session: AsyncSession, event: ActionAssigned) -> None:
-    await follow_entity(
-        session,
-        ActionKnown,
-        event,
-        lead_id=event.lead_id,
-        lead_undecided=event.lead_undecided,
-        contributors=event.contributors,
-    )
+    await follow_entity(session, ActionKnown, event)
 
 
 @known.on(ActionStarted, ActionHeld, ActionCompleted, ActionDropped)
 async def moved(session: AsyncSession, event: ActionStarted | ActionHeld | ActionCompleted | ActionDropped) -> None:
-    await follow_entity(session, ActionKnown, event, state=event.state)
+    await follow_entity(session, ActionKnown, event)
 
 
 @known.on(IssuingBodyRegistered)
 async def issuing_body_registered(session: AsyncSession, event: IssuingBodyRegistered) -> None:
-    await follow_entity(session, IssuingBodyKnown, event, partner_id=event.partner_id)
+    await follow_entity(session, IssuingBodyKnown, event)
 
 
 @known.on(SourceRegistered)
 async def source_registered(session: AsyncSession, event: SourceRegistered) -> None:
-    await follow_entity(session, SourceKnown, event, issuing_body_id=event.issuing_body_id)
+    await follow_entity(session, SourceKnown, event)
 
 
 @known.on(RecommendationRegistered)
 async def recommendation_registered(session: AsyncSession, event: RecommendationRegistered) -> None:
-    await follow_entity(session, RecommendationKnown, event, kind=event.kind, source_id=event.source_id)
+    await follow_entity(session, RecommendationKnown, event)
 
 
 async def partner_of(session: AsyncSession, code: str) -> UUID:

@@ -28,12 +28,12 @@ class TermKnown(Followed, Known):
 
 @known.on(RecommendationRegistered)
 async def registered(session: AsyncSession, event: RecommendationRegistered) -> None:
-    await follow_entity(session, RecommendationKnown, event, kind=event.kind)
+    await follow_entity(session, RecommendationKnown, event)
 
 
 @known.on(TermIntroduced)
 async def introduced(session: AsyncSession, event: TermIntroduced) -> None:
-    await follow_entity(session, TermKnown, event, vocabulary=event.vocabulary, code=event.code, ended=False)
+    await follow_entity(session, TermKnown, event, ended=False)
 
 
 @known.on(TermEnded)

@@ -22,7 +22,7 @@ class PartnerKnown(Followed, Known):
 
 @known.on(PartnerRegistered)
 async def registered(session: AsyncSession, event: PartnerRegistered) -> None:
-    await follow_entity(session, PartnerKnown, event, code=event.code)
+    await follow_entity(session, PartnerKnown, event)
 
 
 async def must_know_partners(session: AsyncSession, ids: Sequence[UUID], field: str) -> None:

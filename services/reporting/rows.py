@@ -8,13 +8,71 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.reporting.base import View
 from shared.database import Json
-from shared.events import monitor as told_by_monitor
-from shared.events import programme as told_by_programme
-from shared.events import recommendations as told_by_recommendations
-from shared.events.event import Precision
-from shared.events.monitor import Confidence, Implementation, ReportState, RoundState, Verdict
-from shared.events.programme import ActionState, Contribution, LinkState, ObligationLevel, PartnerKind
-from shared.events.recommendations import Classification, Kind, RegisterState, Strength, Vocabulary
+from shared.events.event import Event, Precision
+from shared.events.monitor import (
+    Confidence,
+    Implementation,
+    ObligationExtended,
+    ObligationImposed,
+    ObligationMet,
+    ObligationWaived,
+    ReportAccepted,
+    ReportDrafted,
+    ReportRevised,
+    ReportSentBack,
+    ReportState,
+    ReportSubmitted,
+    ReportTakenUp,
+    ReportWithdrawn,
+    RoundClosed,
+    RoundOpened,
+    RoundPlanned,
+    RoundState,
+    UptakeAssessed,
+    Verdict,
+)
+from shared.events.programme import (
+    ActionAssigned,
+    ActionClassified,
+    ActionCompleted,
+    ActionDescribed,
+    ActionDropped,
+    ActionHeld,
+    ActionLineDrawn,
+    ActionPlanned,
+    ActionRescheduled,
+    ActionStarted,
+    ActionState,
+    Contribution,
+    LinkConfirmed,
+    LinkDeclaredSufficient,
+    LinkDisputed,
+    LinkEnded,
+    LinkProposed,
+    LinkState,
+    ObligationLevel,
+    PartnerDescribed,
+    PartnerEnded,
+    PartnerKind,
+    PartnerRegistered,
+    ProgrammeAdopted,
+)
+from shared.events.recommendations import (
+    Classification,
+    IssuingBodyRegistered,
+    Kind,
+    RecommendationClassified,
+    RecommendationClosed,
+    RecommendationDescribed,
+    RecommendationRegistered,
+    RecommendationReopened,
+    RegisterState,
+    SourceRegistered,
+    Strength,
+    TermEnded,
+    TermIntroduced,
+    Vocabulary,
+)
 from shared.projection import Projection, Temporal, follow_entity
 from shared.texts import Text
 
@@ -63,89 +121,35 @@ class RecommendationRow(Temporal, View):
     state: Mapped[RegisterState]
 
 
-@progress.on(told_by_recommendations.TermIntroduced)
-async def term_introduced(session: AsyncSession, event: told_by_recommendations.TermIntroduced) -> None:
-    await follow_entity(
-        session, TermRow, event, vocabulary=event.vocabulary, code=event.code, name=event.name, ended=False
-    )
+@progress.on(TermIntroduced)
+async def term_introduced(session: AsyncSession, event: TermIntroduced) -> None:
+    await follow_entity(session, TermRow, event, ended=False)
 
 
-@progress.on(told_by_recommendations.TermEnded)
-async def term_ended(session: AsyncSession, event: told_by_recommendations.TermEnded) -> None:
+@progress.on(TermEnded)
+async def term_ended(session: AsyncSession, event: TermEnded) -> None:
     await follow_entity(session, TermRow, event, ended=True)
 
 
-@progress.on(told_by_recommendations.IssuingBodyRegistered)
-async def issuing_body_registered(session: AsyncSession, event: told_by_recommendations.IssuingBodyRegistered) -> None:
-    await follow_entity(session, IssuingBodyRow, event, name=event.name, partner_id=event.partner_id)
+@progress.on(IssuingBodyRegistered)
+async def issuing_body_told(session: AsyncSession, event: IssuingBodyRegistered) -> None:
+    await follow_entity(session, IssuingBodyRow, event)
 
 
-@progress.on(told_by_recommendations.SourceRegistered)
-async def source_registered(session: AsyncSession, event: told_by_recommendations.SourceRegistered) -> None:
-    await follow_entity(
-        session,
-        SourceRow,
-        event,
-        reference=event.reference,
-        issuing_body_id=event.issuing_body_id,
-        title=event.title,
-        published_on=event.published_on,
-    )
+@progress.on(SourceRegistered)
+async def source_told(session: AsyncSession, event: SourceRegistered) -> None:
+    await follow_entity(session, SourceRow, event)
 
 
-@progress.on(told_by_recommendations.RecommendationRegistered)
-async def recommendation_registered(
-    session: AsyncSession, event: told_by_recommendations.RecommendationRegistered
-) -> None:
-    await follow_entity(
-        session,
-        RecommendationRow,
-        event,
-        reference=event.reference,
-        source_id=event.source_id,
-        parent_id=event.parent_id,
-        kind=event.kind,
-        strength=event.strength,
-        summary=event.summary,
-        addressees=event.addressees,
-        domains=event.domains,
-        forms=event.forms,
-        goals=event.goals,
-        levels=event.levels,
-        classification=event.classification,
-        state=event.state,
-    )
-
-
-@progress.on(told_by_recommendations.RecommendationClassified)
-async def recommendation_classified(
-    session: AsyncSession, event: told_by_recommendations.RecommendationClassified
-) -> None:
-    await follow_entity(
-        session,
-        RecommendationRow,
-        event,
-        domains=event.domains,
-        forms=event.forms,
-        goals=event.goals,
-        levels=event.levels,
-        classification=event.classification,
-    )
-
-
-@progress.on(told_by_recommendations.RecommendationDescribed)
-async def recommendation_described(
-    session: AsyncSession, event: told_by_recommendations.RecommendationDescribed
-) -> None:
-    await follow_entity(session, RecommendationRow, event, summary=event.summary)
-
-
-@progress.on(told_by_recommendations.RecommendationClosed, told_by_recommendations.RecommendationReopened)
-async def recommendation_moved(
-    session: AsyncSession,
-    event: told_by_recommendations.RecommendationClosed | told_by_recommendations.RecommendationReopened,
-) -> None:
-    await follow_entity(session, RecommendationRow, event, state=event.state)
+@progress.on(
+    RecommendationRegistered,
+    RecommendationClassified,
+    RecommendationDescribed,
+    RecommendationClosed,
+    RecommendationReopened,
+)
+async def recommendation_told(session: AsyncSession, event: Event) -> None:
+    await follow_entity(session, RecommendationRow, event)
 
 
 # --- from programme --------------------------------------------------------------------------------------------
@@ -206,153 +210,43 @@ class LinkRow(Temporal, View):
     jointly_sufficient: Mapped[bool]
 
 
-@progress.on(told_by_programme.PartnerRegistered)
-async def partner_registered(session: AsyncSession, event: told_by_programme.PartnerRegistered) -> None:
-    await follow_entity(
-        session,
-        PartnerRow,
-        event,
-        reference=event.reference,
-        code=event.code,
-        name=event.name,
-        kind=event.kind,
-        parent_id=event.parent_id,
-        ended_on=None,
-    )
+@progress.on(PartnerRegistered, PartnerDescribed, PartnerEnded)
+async def partner_told(session: AsyncSession, event: Event) -> None:
+    await follow_entity(session, PartnerRow, event)
 
 
-@progress.on(told_by_programme.PartnerDescribed)
-async def partner_described(session: AsyncSession, event: told_by_programme.PartnerDescribed) -> None:
-    await follow_entity(session, PartnerRow, event, name=event.name)
+@progress.on(ProgrammeAdopted)
+async def programme_told(session: AsyncSession, event: ProgrammeAdopted) -> None:
+    await follow_entity(session, ProgrammeRow, event)
 
 
-@progress.on(told_by_programme.PartnerEnded)
-async def partner_ended(session: AsyncSession, event: told_by_programme.PartnerEnded) -> None:
-    await follow_entity(session, PartnerRow, event, ended_on=event.ended_on)
+@progress.on(ActionLineDrawn)
+async def action_line_told(session: AsyncSession, event: ActionLineDrawn) -> None:
+    await follow_entity(session, ActionLineRow, event)
 
 
-@progress.on(told_by_programme.ProgrammeAdopted)
-async def programme_adopted(session: AsyncSession, event: told_by_programme.ProgrammeAdopted) -> None:
-    await follow_entity(session, ProgrammeRow, event, reference=event.reference, name=event.name, lead_id=event.lead_id)
-
-
-@progress.on(told_by_programme.ActionLineDrawn)
-async def action_line_drawn(session: AsyncSession, event: told_by_programme.ActionLineDrawn) -> None:
-    await follow_entity(
-        session, ActionLineRow, event, reference=event.reference, programme_id=event.programme_id, name=event.name
-    )
-
-
-@progress.on(told_by_programme.ActionPlanned)
-async def action_planned(session: AsyncSession, event: told_by_programme.ActionPlanned) -> None:
-    await follow_entity(
-        session,
-        ActionRow,
-        event,
-        reference=event.reference,
-        programme_id=event.programme_id,
-        action_line_id=event.action_line_id,
-        name=event.name,
-        lead_id=event.lead_id,
-        lead_undecided=event.lead_undecided,
-        contributors=event.contributors,
-        obligation_level=event.obligation_level,
-        state=event.state,
-        planned_on=event.effective_from,
-        starts_on=event.starts_on,
-        due_on=event.due_on,
-        due_on_precision=event.due_on_precision,
-        first_due_on=event.first_due_on,
-        domains=event.domains,
-        forms=event.forms,
-        goals=event.goals,
-        classification=event.classification,
-    )
+@progress.on(ActionPlanned)
+async def action_planned(session: AsyncSession, event: ActionPlanned) -> None:
+    await follow_entity(session, ActionRow, event, planned_on=event.effective_from)
 
 
 @progress.on(
-    told_by_programme.ActionStarted,
-    told_by_programme.ActionHeld,
-    told_by_programme.ActionCompleted,
-    told_by_programme.ActionDropped,
+    ActionStarted,
+    ActionHeld,
+    ActionCompleted,
+    ActionDropped,
+    ActionRescheduled,
+    ActionAssigned,
+    ActionClassified,
+    ActionDescribed,
 )
-async def action_moved(
-    session: AsyncSession,
-    event: told_by_programme.ActionStarted
-    | told_by_programme.ActionHeld
-    | told_by_programme.ActionCompleted
-    | told_by_programme.ActionDropped,
-) -> None:
-    await follow_entity(session, ActionRow, event, state=event.state)
+async def action_told(session: AsyncSession, event: Event) -> None:
+    await follow_entity(session, ActionRow, event)
 
 
-@progress.on(told_by_programme.ActionRescheduled)
-async def action_rescheduled(session: AsyncSession, event: told_by_programme.ActionRescheduled) -> None:
-    await follow_entity(
-        session,
-        ActionRow,
-        event,
-        due_on=event.due_on,
-        due_on_precision=event.due_on_precision,
-        first_due_on=event.first_due_on,
-    )
-
-
-@progress.on(told_by_programme.ActionAssigned)
-async def action_assigned(session: AsyncSession, event: told_by_programme.ActionAssigned) -> None:
-    await follow_entity(
-        session,
-        ActionRow,
-        event,
-        lead_id=event.lead_id,
-        lead_undecided=event.lead_undecided,
-        contributors=event.contributors,
-    )
-
-
-@progress.on(told_by_programme.ActionClassified)
-async def action_classified(session: AsyncSession, event: told_by_programme.ActionClassified) -> None:
-    await follow_entity(
-        session,
-        ActionRow,
-        event,
-        domains=event.domains,
-        forms=event.forms,
-        goals=event.goals,
-        classification=event.classification,
-    )
-
-
-@progress.on(told_by_programme.ActionDescribed)
-async def action_described(session: AsyncSession, event: told_by_programme.ActionDescribed) -> None:
-    await follow_entity(session, ActionRow, event, name=event.name)
-
-
-@progress.on(told_by_programme.LinkProposed)
-async def link_proposed(session: AsyncSession, event: told_by_programme.LinkProposed) -> None:
-    await follow_entity(
-        session,
-        LinkRow,
-        event,
-        action_id=event.action_id,
-        recommendation_id=event.recommendation_id,
-        contribution=event.contribution,
-        state=event.state,
-        jointly_sufficient=event.jointly_sufficient,
-    )
-
-
-@progress.on(told_by_programme.LinkConfirmed, told_by_programme.LinkDisputed, told_by_programme.LinkEnded)
-async def link_moved(
-    session: AsyncSession,
-    event: told_by_programme.LinkConfirmed | told_by_programme.LinkDisputed | told_by_programme.LinkEnded,
-) -> None:
-    await follow_entity(session, LinkRow, event, state=event.state)
-
-
-@progress.on(told_by_programme.LinkDeclaredSufficient)
-async def link_declared_sufficient(session: AsyncSession, event: told_by_programme.LinkDeclaredSufficient) -> None:
-    await follow_entity(session, LinkRow, event, jointly_sufficient=event.jointly_sufficient)
+@progress.on(LinkProposed, LinkConfirmed, LinkDisputed, LinkEnded, LinkDeclaredSufficient)
+async def link_told(session: AsyncSession, event: Event) -> None:
+    await follow_entity(session, LinkRow, event)
 
 
 # --- from monitor ----------------------------------------------------------------------------------------------
@@ -410,90 +304,29 @@ class UptakeRow(Temporal, View):
     function: Mapped[str]
 
 
-@progress.on(told_by_monitor.RoundPlanned)
-async def round_planned(session: AsyncSession, event: told_by_monitor.RoundPlanned) -> None:
-    await follow_entity(
-        session,
-        RoundRow,
-        event,
-        reference=event.reference,
-        name=event.name,
-        opens_on=event.opens_on,
-        due_on=event.due_on,
-        closes_on=event.closes_on,
-        state=event.state,
-    )
+@progress.on(RoundPlanned, RoundOpened, RoundClosed)
+async def round_told(session: AsyncSession, event: Event) -> None:
+    await follow_entity(session, RoundRow, event)
 
 
-@progress.on(told_by_monitor.RoundOpened, told_by_monitor.RoundClosed)
-async def round_moved(session: AsyncSession, event: told_by_monitor.RoundOpened | told_by_monitor.RoundClosed) -> None:
-    await follow_entity(session, RoundRow, event, state=event.state)
+@progress.on(ObligationImposed)
+async def obligation_imposed(session: AsyncSession, event: ObligationImposed) -> None:
+    await follow_entity(session, ObligationRow, event, waived=False)
 
 
-@progress.on(told_by_monitor.ObligationImposed)
-async def obligation_imposed(session: AsyncSession, event: told_by_monitor.ObligationImposed) -> None:
-    await follow_entity(
-        session,
-        ObligationRow,
-        event,
-        round_id=event.round_id,
-        partner_id=event.partner_id,
-        due_on=event.due_on,
-        first_due_on=event.first_due_on,
-        met_on=None,
-        waived=False,
-    )
+@progress.on(ObligationExtended, ObligationWaived, ObligationMet)
+async def obligation_told(session: AsyncSession, event: Event) -> None:
+    await follow_entity(session, ObligationRow, event)
 
 
-@progress.on(told_by_monitor.ObligationExtended)
-async def obligation_extended(session: AsyncSession, event: told_by_monitor.ObligationExtended) -> None:
-    await follow_entity(session, ObligationRow, event, due_on=event.due_on)
+@progress.on(ReportDrafted, ReportRevised, ReportSubmitted, ReportTakenUp, ReportSentBack, ReportWithdrawn)
+async def report_told(session: AsyncSession, event: Event) -> None:
+    await follow_entity(session, ReportRow, event)
 
 
-@progress.on(told_by_monitor.ObligationWaived)
-async def obligation_waived(session: AsyncSession, event: told_by_monitor.ObligationWaived) -> None:
-    await follow_entity(session, ObligationRow, event, waived=event.waived)
-
-
-@progress.on(told_by_monitor.ObligationMet)
-async def obligation_met(session: AsyncSession, event: told_by_monitor.ObligationMet) -> None:
-    await follow_entity(session, ObligationRow, event, met_on=event.met_on)
-
-
-@progress.on(told_by_monitor.ReportDrafted)
-async def report_drafted(session: AsyncSession, event: told_by_monitor.ReportDrafted) -> None:
-    await follow_entity(
-        session,
-        ReportRow,
-        event,
-        reference=event.reference,
-        round_id=event.round_id,
-        partner_id=event.partner_id,
-        state=event.state,
-    )
-
-
-@progress.on(
-    told_by_monitor.ReportRevised,
-    told_by_monitor.ReportSubmitted,
-    told_by_monitor.ReportTakenUp,
-    told_by_monitor.ReportSentBack,
-    told_by_monitor.ReportWithdrawn,
-)
-async def report_moved(
-    session: AsyncSession,
-    event: told_by_monitor.ReportRevised
-    | told_by_monitor.ReportSubmitted
-    | told_by_monitor.ReportTakenUp
-    | told_by_monitor.ReportSentBack
-    | told_by_monitor.ReportWithdrawn,
-) -> None:
-    await follow_entity(session, ReportRow, event, state=event.state)
-
-
-@progress.on(told_by_monitor.ReportAccepted)
-async def report_accepted(session: AsyncSession, event: told_by_monitor.ReportAccepted) -> None:
-    await follow_entity(session, ReportRow, event, state=event.state)
+@progress.on(ReportAccepted)
+async def report_accepted(session: AsyncSession, event: ReportAccepted) -> None:
+    await follow_entity(session, ReportRow, event)
     for claim in event.claims:
         await follow_entity(
             session,
@@ -504,20 +337,17 @@ async def report_accepted(session: AsyncSession, event: told_by_monitor.ReportAc
             implementation=claim.implementation,
             confidence=claim.confidence,
             status_on=claim.status_on,
-            accepted_on=event.accepted_on,
             report_id=event.entity,
-            partner_id=event.partner_id,
         )
 
 
-@progress.on(told_by_monitor.UptakeAssessed)
-async def uptake_assessed(session: AsyncSession, event: told_by_monitor.UptakeAssessed) -> None:
+@progress.on(UptakeAssessed)
+async def uptake_assessed(session: AsyncSession, event: UptakeAssessed) -> None:
     await follow_entity(
         session,
         UptakeRow,
         event,
         entity=event.recommendation_id,
-        verdict=event.verdict,
         assessment_id=event.entity,
         assessed_by=event.acted_by.organisation,
         function=event.acted_by.function,
