@@ -156,7 +156,7 @@ class Temporal:
     """A row with two time axes: when it held in the world, and when we knew it.
 
     `since` gives, per field in the order of `fields()`, the moment from which its value was told to hold; by it a fact
-    that is told late lands where it belongs, and leaves alone what a later moment says.
+    that is told late lands where it belongs, and leaves alone what a later day says.
     """
 
     reaches_back: ClassVar[bool] = False
@@ -889,8 +889,10 @@ class Attached:
                 await self._drop(connection, schema)
 
     async def _drop(self, connection: AsyncConnection, schema: str) -> None:
-        await connection.execute(delete(generation).where(generation.c.schema == schema))
-        await connection.execute(text(f'drop schema if exists "{schema}" cascade'))
+        """Take a generation away, unless it is live: a rebuild that fails after its switch has succeeded."""
+        unused = delete(generation).where(generation.c.schema == schema, ~generation.c.live)
+        if (await connection.execute(unused)).rowcount:
+            await connection.execute(text(f'drop schema if exists "{schema}" cascade'))
 
     async def close(self) -> None:
         for owner in self.owners.values():

@@ -49,7 +49,7 @@ def server(tmp_path: Path) -> Iterator[Nats]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def js(server: Nats) -> AsyncIterator[JetStreamContext]:
     """A look past the bus, straight at the server; made anew where it was started anew."""
-    client = await nats.connect(server.url, reconnect_time_wait=0.05, max_reconnect_attempts=-1)
+    client = await nats.connect(server.url, max_reconnect_attempts=-1)
     yield client.jetstream()
     await client.close()
 

@@ -111,7 +111,7 @@ async def owner(builder: Builder, postgres: Postgres, server: Nats) -> AsyncIter
     bus = NatsBus(settings, "tests")
     bus.start()
     client = Client()
-    await client.connect(server.url, reconnect_time_wait=0.05, max_reconnect_attempts=-1)
+    await client.connect(server.url, reconnect_time_wait=0, max_reconnect_attempts=-1)
     owner = Owner(Writer(made), server, bus, client, settings)
     yield owner
     await owner.stop()
