@@ -9,10 +9,10 @@ import base64
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -43,6 +43,7 @@ GOOD_TEXTS = ("voorbeeld", "2018-10-19", "day", "zaak:voorbeeld")
 
 Schema = dict[str, Any]
 Place = tuple[str | int, ...]
+T = TypeVar("T")
 
 
 # --- what there is: the routes and the shapes of their bodies ---------------------------------------------------
@@ -246,6 +247,8 @@ class Fault:
     chunked: bool = False
     names: Place | None = None
     """The place that the answer points at."""
+    allow: set[str] | None = None
+    """The methods that it names."""
 
     def __str__(self) -> str:
         return f"{self.what} at {self.method} {self.path}"
@@ -284,6 +287,8 @@ def wrong_in(answer: httpx.Response, one: Fault) -> str | None:
         return f"headers missing: {missing}"
     if CANARY in answer.text or str(NUMBER) in answer.text or any(CANARY in value for value in answer.headers.values()):
         return "it says what the caller sent"
+    if one.allow is not None and set(answer.headers.get("allow", "").split(", ")) != one.allow:
+        return f"Allow: {answer.headers.get('allow')}"
     if one.method == "HEAD":
         return "a body after HEAD" if answer.content else None
     if answer.headers.get("content-type") != "application/problem+json":
@@ -300,6 +305,12 @@ def wrong_in(answer: httpx.Response, one: Fault) -> str | None:
         if not any(error["pointer"].startswith(pointer) for error in problem.get("errors", [])):
             return f"it does not point at {pointer}"
     return None
+
+
+def some(values: Iterable[T], turn: int, few: int) -> list[T]:
+    """All of them the first time; from then on a few, each time the next ones. Routes share what reads their input."""
+    every = list(values)
+    return every if turn == 0 else [every[(few * turn + step) % len(every)] for step in range(min(few, len(every)))]
 
 
 tried: dict[str, int] = {}
@@ -390,11 +401,12 @@ def bad_tokens(house: House) -> dict[str, str]:
 @pytest.mark.parametrize("service", WRITERS)
 async def test_no_write_is_carried_out_without_a_valid_token(doors: Doors, service: str) -> None:
     tokens: dict[str, str | None] = {"no header": None, **bad_tokens(doors.house)}
+    del tokens["functions of another kind"]
+    always = {what: tokens.pop(what) for what in ("no header", "garbage", "unsigned", "expired", "another key")}
     faults = [
         fault(doors, route, f"token: {what}", 401, headers={"Authorization": token and token.encode("latin-1")})
-        for route in doors.of(service, writes=True)
-        for what, token in tokens.items()
-        if what != "functions of another kind"
+        for turn, route in enumerate(doors.of(service, writes=True))
+        for what, token in [*always.items(), *some(tokens.items(), turn, 3)]
     ]
     await all_refused(doors, "token", faults)
 
@@ -420,11 +432,12 @@ async def test_no_write_is_carried_out_without_the_function_for_it(doors: Doors,
 async def test_a_bad_token_breaks_no_read(doors: Doors, service: str) -> None:
     """A read for anyone does not look at the token; one that does refuses it."""
     reads = [route for route in doors.of(service, writes=False) if not route.streams]
+    tokens = bad_tokens(doors.house)
     answers = await asyncio.gather(
         *(
             answer_to(doors, fault(doors, route, what, headers={"Authorization": token.encode("latin-1")}))
-            for route in reads
-            for what, token in bad_tokens(doors.house).items()
+            for turn, route in enumerate(reads)
+            for what, token in some(tokens.items(), turn, 5)
         )
     )
     assert {answer.status_code for answer in answers} <= {200, 401, 404}
@@ -458,8 +471,8 @@ NO_BODIES: dict[str, bytes] = {
 async def test_what_is_no_json_object_is_refused(doors: Doors, service: str) -> None:
     faults = [
         fault(doors, route, what, 400, content=content)
-        for route in doors.of(service, writes=True)
-        for what, content in NO_BODIES.items()
+        for turn, route in enumerate(doors.of(service, writes=True))
+        for what, content in some(NO_BODIES.items(), turn, 7)
     ]
     await all_refused(doors, "no body", faults)
 
@@ -582,12 +595,11 @@ async def test_a_value_that_does_not_fit_its_field_is_refused_and_pointed_at(doo
     seen: dict[str, int] = {}
     for route in doors.of(service, writes=True):
         for place, schema in route.shapes.places(route.body):
-            values = list(wrong_values(route.shapes, schema))
-            shape = json.dumps([place[1:], schema])
+            told = {name: part for name, part in schema.items() if name not in ("title", "description", "default")}
+            shape = json.dumps([len(place), told])
             turn = seen[shape] = seen.get(shape, -1) + 1
-            few = values if turn == 0 else [values[(3 * turn + step) % len(values)] for step in range(3)]
             whole = route.shapes.body(route.body, str(place[0]))
-            for value in few:
+            for value in some(wrong_values(route.shapes, schema), turn, 3):
                 content = json.dumps(put(whole, place, value)).encode()
                 faults.append(fault(doors, route, f"{str(value)[:40]!a} at {place}", 400, content=content, names=place))
     await all_refused(doors, "value", faults)
@@ -649,9 +661,8 @@ async def test_an_id_that_is_none_is_refused(doors: Doors, service: str) -> None
     bad = (encoded, "0X1", "%00", "%ED%A0%80", "%E2%80%AE", "A" * 3000, "..;", "%2e%2e%5c", "null%00", "'--", "{id}")
     faults = [
         fault(doors, route, "malformed id", 400, path=route.at(id))
-        for route in doors.of(service)
-        if route.names_one
-        for id in bad
+        for turn, route in enumerate(route for route in doors.of(service) if route.names_one)
+        for id in some(bad, turn, 4)
     ]
     await all_refused(doors, "malformed id", faults)
 
@@ -671,13 +682,10 @@ async def test_a_method_that_an_address_does_not_take_is_refused_with_the_ones_i
         allowed = methods | ({"HEAD"} if "GET" in methods else set())
         here = replace(any_route, path=path)
         for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - allowed:
-            faults.append(fault(doors, here, f"not {method}", 405, method=method, path=here.at(), content=None))
+            faults.append(
+                fault(doors, here, f"not {method}", 405, method=method, path=here.at(), content=None, allow=allowed)
+            )
     await all_refused(doors, "method", faults)
-    for one in faults:
-        answer = await answer_to(doors, one)
-        path = next(path for path in taken if replace(any_route, path=path).path == one.route.path)
-        allowed = taken[path] | ({"HEAD"} if "GET" in taken[path] else set())
-        assert {name.strip() for name in answer.headers["allow"].split(",")} == allowed, str(one)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -746,27 +754,39 @@ def wrong_queries(name: str, schema: Schema) -> Iterator[str]:
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_query_that_does_not_fit_or_does_not_exist_is_refused(doors: Doors, service: str) -> None:
     faults = []
+    seen: dict[str, int] = {}
     for route in doors.of(service):
         if not route.behind_the_door:
             continue
-        for name in ("noSuchKey", "Limit", "as_of", "externalid", "%00"):
+        for name in ("noSuchKey", "Limit", "%00"):
             faults.append(fault(doors, route, f"query {name}", 400, path=f"{route.at()}?{name}=1"))
         faults.append(fault(doors, route, "canary query", 400, path=f"{route.at()}?{CANARY.replace(' ', '%20')}=1"))
         for name, schema in route.queries().items():
+            turn = seen[name] = seen.get(name, -1) + 1
             faults += [
                 fault(doors, route, f"{name}={bad[:40]}", 400, path=f"{route.at()}?{name}={bad.replace(' ', '%20')}")
-                for bad in wrong_queries(name, schema)
+                for bad in some(wrong_queries(name, schema), turn, 4)
             ]
     await all_refused(doors, "query", faults)
 
 
 @pytest.mark.parametrize("service", SERVICES)
+async def test_every_query_that_is_told_of_is_answered_when_it_is_filled_in_rightly(doors: Doors, service: str) -> None:
+    for route in doors.of(service, writes=False):
+        path = route.at()
+        for name, schema in route.queries().items():
+            value = "2018-12-31" if name in ("asOf", "knownAt") else route.shapes.good(schema)
+            answer = await answer_to(doors, fault(doors, route, name, path=f"{path}?{name}={value}"))
+            assert answer.status_code in ((200, 404) if route.names_one else (200,)), f"{route} {name}: {answer.text}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
 async def test_a_position_to_wait_for_that_is_none_is_refused(doors: Doors, service: str) -> None:
+    bad = (CANARY, "r", "412", "r-1", "r1,p2", "r1.", "r" + "9" * 19, "R1", "r1;p1", "r\u00b2")
     faults = [
-        fault(doors, route, f"at least {bad}", 400, headers={"Kapstok-At-Least": bad})
-        for route in doors.of(service)
-        if route.behind_the_door
-        for bad in (CANARY, "r", "412", "r-1", "r1,p2", "r1.", "r" + "9" * 19, "R1", "r1;p1", "r\u00b2")
+        fault(doors, route, f"at least {one}", 400, headers={"Kapstok-At-Least": one})
+        for turn, route in enumerate(route for route in doors.of(service) if route.behind_the_door)
+        for one in some(bad, turn, 3)
     ]
     faults = [
         replace(one, headers={name: str(value).encode("latin-1") for name, value in one.headers.items()})
@@ -782,12 +802,12 @@ async def test_a_position_to_wait_for_that_is_none_is_refused(doors: Doors, serv
 async def test_a_change_without_the_version_it_was_read_at_is_refused(doors: Doors, service: str) -> None:
     bad = ("", "3", '"abc"', 'W/"3"', '"3", "4"', '"-1"', '"99999999999"', "'3'", '"3', CANARY, '"\u00b3"', '"1.5"')
     faults = []
-    for route in doors.of(service, writes=True):
-        if route.names_one:
-            faults.append(fault(doors, route, "no If-Match", 428, headers={"If-Match": None}))
-            faults += [
-                fault(doors, route, f"If-Match {one}", 400, headers={"If-Match": one.encode("latin-1")}) for one in bad
-            ]
+    for turn, route in enumerate(route for route in doors.of(service, writes=True) if route.names_one):
+        faults.append(fault(doors, route, "no If-Match", 428, headers={"If-Match": None}))
+        faults += [
+            fault(doors, route, f"If-Match {one}", 400, headers={"If-Match": one.encode("latin-1")})
+            for one in some(bad, turn, 4)
+        ]
     await all_refused(doors, "If-Match", faults)
 
 
@@ -795,10 +815,11 @@ async def test_a_change_without_the_version_it_was_read_at_is_refused(doors: Doo
 async def test_a_write_without_a_key_to_repeat_it_by_is_refused(doors: Doors, service: str) -> None:
     bad = ("", '""', '"', '"a', 'a"b', f'"{CANARY}"', '"' + "a" * 201 + '"', "a\\b", '"\u00e9"', '"\t"')
     faults = []
-    for route in doors.of(service, writes=True):
+    for turn, route in enumerate(doors.of(service, writes=True)):
         faults.append(fault(doors, route, "no key", 400, headers={"Idempotency-Key": None}))
         faults += [
-            fault(doors, route, f"key {one}", 400, headers={"Idempotency-Key": one.encode("latin-1")}) for one in bad
+            fault(doors, route, f"key {one}", 400, headers={"Idempotency-Key": one.encode("latin-1")})
+            for one in some(bad, turn, 4)
         ]
     await all_refused(doors, "Idempotency-Key", faults)
 
@@ -930,7 +951,7 @@ async def test_whatever_a_body_says_it_is_carried_out_whole_or_refused_in_words(
 
 async def _carried_out_or_refused(doors: Doors, route: Route, things: Things, body: Any, organisation: str) -> None:
     noun = route.path.split("/")[3]
-    before = await doors.house.heads()
+    before = await _head(doors, route.service)
     headers: dict[str, Any] = {"Authorization": f"Bearer {doors.token(organisation)}"}
     headers |= {"If-Match": "*"} if route.names_one else {}
     path = route.at(things.ids[noun][0])
@@ -944,32 +965,26 @@ async def _carried_out_or_refused(doors: Doors, route: Route, things: Things, bo
         assert read.headers["etag"] == answer.headers["etag"]
         return
     assert answer.status_code in (400, 403, 404, 409, 413), answer.text
-    sent = [value for value in _texts(body) if len(value) >= 12 and value not in str(route.shapes.named)]
-    assert not any(value in answer.text for value in sent if value in (CANARY, "a" * 5000)), answer.text
     problem = wrong_in(answer, replace(one, statuses=(answer.status_code,)))
     assert problem is None, f"{problem}: {answer.text}"
-    assert await doors.house.heads() == before, "refused, and yet something was saved"
+    assert await _head(doors, route.service) == before, "refused, and yet something was saved"
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        return [text for one in value.values() for text in _texts(one)]
-    if isinstance(value, list):
-        return [text for one in value for text in _texts(one)]
-    return [value] if isinstance(value, str) else []
+async def _head(doors: Doors, service: str) -> Any:
+    url = f"{doors.house.url(service)}/{service}/v1/events/head"
+    return (await doors.client.get(url, headers={"Authorization": f"Bearer {doors.token()}"})).json()["sequence"]
 
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_whatever_a_query_says_it_is_answered_or_refused_in_words(doors: Doors, service: str) -> None:
     routes = [route for route in doors.of(service, writes=False) if route.behind_the_door and not route.streams]
     loop = asyncio.get_running_loop()
-    waits = {"wait"}
 
     @QUICK
     @given(st.data())
     def anything(data: st.DataObject) -> None:
         route = data.draw(st.sampled_from(routes))
-        names = sorted(set(route.queries()) - waits)
+        names = sorted(set(route.queries()) - {"wait"})
         asked = data.draw(st.dictionaries(st.sampled_from([*names, "noSuchKey"]), ANY_TEXT, max_size=3))
         asyncio.run_coroutine_threadsafe(_answered_or_refused(doors, route, asked), loop).result(20)
 

@@ -93,9 +93,13 @@ async def recommendation_registered(session: AsyncSession, event: Recommendation
     await follow_entity(session, RecommendationKnown, event)
 
 
+async def partner_called(session: AsyncSession, code: str) -> UUID | None:
+    return await session.scalar(select(PartnerKnown.entity).where(PartnerKnown.code == code))
+
+
 async def partner_of(session: AsyncSession, code: str) -> UUID:
     """The partner that a token names by its code. Raises NotKnownYet."""
-    found = await session.scalar(select(PartnerKnown.entity).where(PartnerKnown.code == code))
+    found = await partner_called(session, code)
     if found is None:
         raise NotKnownYet("The organisation in your token is not known here as a partner yet.")
     return found

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.monitor import rounds
 from services.monitor.base import Base
-from services.monitor.known import actions_known, partner_of
+from services.monitor.known import actions_known, partner_called, partner_of
 from services.monitor.rounds import Round
 from shared import outbox
-from shared.access import Caller, Function
+from shared.access import Caller
 from shared.database import Begin, Command, Entity, Json, Page, Slice, begin, called, find, must_exist, page_of, work
 from shared.errors import Conflict, Forbidden, Invalid, NotFound
 from shared.events.monitor import (
@@ -32,7 +32,8 @@ from shared.events.monitor import (
 )
 from shared.texts import Day, Prose, Text, Value
 
-DRAFTING = (Function.REPORTER, Function.ALTERNATE, Function.VALIDATOR)
+INSIDE = (ReportState.DRAFT, ReportState.WITHDRAWN)
+"""What is not, or not any more, said to other organisations."""
 
 
 class Report(Entity, Base):
@@ -180,9 +181,9 @@ async def accept(session: AsyncSession, id: UUID, command: AcceptReport) -> Repo
 
 
 async def read(session: AsyncSession, id: UUID, caller: Caller) -> Report:
-    """A report; a draft is seen inside its organisation only."""
+    """A report; a draft, or one that was withdrawn, is seen inside its organisation only."""
     report = await find(session, Report, id)
-    if report.state is ReportState.DRAFT and report.partner_id != await partner_of(session, caller.organisation):
+    if report.state in INSIDE and report.partner_id != await partner_called(session, caller.organisation):
         session.info.pop("subject", None)
         raise NotFound("There is no report with this id.")
     return report
@@ -197,9 +198,9 @@ async def listed(
     partner_id: UUID | None,
     state: ReportState | None,
 ) -> Slice[Report]:
-    """Reports, without the drafts of other organisations."""
-    own = await partner_of(session, caller.organisation)
-    where = [*called(Report, external_id), (Report.state != ReportState.DRAFT) | (Report.partner_id == own)]
+    """Reports, without what other organisations keep inside."""
+    own = await partner_called(session, caller.organisation)
+    where = [*called(Report, external_id), Report.state.not_in(INSIDE) | (Report.partner_id == own)]
     if round_id is not None:
         where.append(Report.round_id == round_id)
     if partner_id is not None:

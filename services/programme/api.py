@@ -42,7 +42,7 @@ from shared.access import Function, needs
 from shared.database import called, find, page_of
 from shared.events.programme import ActionState, LinkState, PartnerKind
 from shared.http import Door, EntityOut, ExternalId, Listing, Paging, Session
-from shared.texts import Code, Day
+from shared.texts import Code, DatedNote, Day
 
 router = APIRouter(route_class=Door)
 
@@ -66,6 +66,8 @@ class ActionLineOut(ActionLineFields, EntityOut):
 class ActionOut(ActionFields, EntityOut):
     state: ActionState
     first_due_on: Day | None
+    dated_notes: list[DatedNote]
+    """Without the limit that planning has: notes are added one by one, for ever."""
 
 
 class LinkOut(LinkFields, EntityOut):

@@ -172,6 +172,8 @@ async def _must_have_a_part(session: AsyncSession, action: Action) -> None:
 
 
 async def _must_be_the_only_one(session: AsyncSession, command: ProposeLink) -> None:
+    # Who proposes for the same action at the same time waits here, and then sees this link.
+    await session.execute(select(Action.id).where(Action.id == command.action_id).with_for_update())
     same = select(Link.reference).where(
         Link.action_id == command.action_id,
         Link.recommendation_id == command.recommendation_id,
