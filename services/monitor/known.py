@@ -20,7 +20,8 @@ from shared.events.programme import (
     PartnerRegistered,
 )
 from shared.events.recommendations import IssuingBodyRegistered, Kind, RecommendationRegistered, SourceRegistered
-from shared.projection import Followed, Projection, follow_entity
+from shared.projection import Projection
+from shared.rows import Followed, follow_entity
 
 known = Projection("known", Known)
 

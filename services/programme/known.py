@@ -9,7 +9,8 @@ from sqlalchemy.orm import Mapped
 from services.programme.base import Known
 from shared.errors import NotKnownYet
 from shared.events.recommendations import Kind, RecommendationRegistered, TermEnded, TermIntroduced, Vocabulary
-from shared.projection import Followed, Projection, follow_entity
+from shared.projection import Projection
+from shared.rows import Followed, follow_entity
 
 known = Projection("known", Known)
 

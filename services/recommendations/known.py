@@ -10,7 +10,8 @@ from sqlalchemy.orm import Mapped
 from services.recommendations.base import Known
 from shared.errors import NotKnownYet
 from shared.events.programme import PartnerRegistered
-from shared.projection import Followed, Projection, follow_entity
+from shared.projection import Projection
+from shared.rows import Followed, follow_entity
 
 known = Projection("known", Known)
 

@@ -32,7 +32,8 @@ from shared.events.monitor import Confidence, Implementation, ObligationState, R
 from shared.events.programme import ActionState, LinkState, ObligationLevel, PartnerKind
 from shared.events.recommendations import Kind, RegisterState, Strength, Vocabulary
 from shared.http import Out
-from shared.projection import Attached, Standing, Temporal
+from shared.projection import Attached, Standing
+from shared.rows import Temporal
 from shared.texts import Text
 
 IMPLEMENTATIONS = [*(value.value for value in Implementation), NO_DATA]

@@ -73,7 +73,8 @@ from shared.events.recommendations import (
     TermIntroduced,
     Vocabulary,
 )
-from shared.projection import Projection, Temporal, follow_entity
+from shared.projection import Projection
+from shared.rows import Temporal, follow_entity
 from shared.texts import Text
 
 progress = Projection("progress", View)

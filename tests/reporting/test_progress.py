@@ -156,9 +156,7 @@ async def test_partial_links_cover_together_once_the_coordinator_says_so(house: 
     recommendation = await world.recommendation(domains=[domain["code"]])
     actions = [await world.action(leadId=partner["id"]) for _ in range(2)]
     links = [
-        await world.confirmed_link(
-            actionId=action["id"], recommendationId=recommendation["id"], contribution="partial"
-        )
+        await world.confirmed_link(actionId=action["id"], recommendationId=recommendation["id"], contribution="partial")
         for action in actions
     ]
     round = await world.open_round()

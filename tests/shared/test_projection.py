@@ -31,20 +31,8 @@ from shared.database import TYPES, engine
 from shared.events.event import Event, stream, subject
 from shared.events.programme import ActionAssigned, ActionDescribed, ActionPlanned, ActionRescheduled
 from shared.outbox import link
-from shared.projection import (
-    Attached,
-    Checkpoint,
-    Decision,
-    Followed,
-    Piece,
-    Projection,
-    Rebuilt,
-    Temporal,
-    _Change,
-    decide,
-    follow_entity,
-    tell,
-)
+from shared.projection import Attached, Checkpoint, Decision, Projection, Rebuilt, decide
+from shared.rows import Change, Followed, Piece, Temporal, follow_entity, tell
 from shared.settings import Settings
 from shared.texts import Text
 from tests.examples import term
@@ -275,13 +263,13 @@ def said(pieces: list[Piece], held: datetime, known: datetime) -> Seen:
     return {name: here[0].values.get(name) for name in FIELDS} if here else None
 
 
-def changes(facts: list[Fact]) -> Iterator[_Change]:
+def changes(facts: list[Fact]) -> Iterator[Change]:
     for number, fact in enumerate(facts, 1):
         yield _change(None, UUID(int=1), number, fact)
 
 
-def _change(row: Any, entity: UUID, version: int, fact: Fact) -> _Change:
-    return _Change(row, entity, version, fact.told_at, fact.from_moment, fact.fields, ZONE)
+def _change(row: Any, entity: UUID, version: int, fact: Fact) -> Change:
+    return Change(row, entity, version, fact.told_at, fact.from_moment, fact.fields, ZONE)
 
 
 @pytest.mark.parametrize("reaches_back", [False, True])
