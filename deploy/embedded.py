@@ -25,9 +25,13 @@ _PDEATHSIG = 1
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, below those that the system gives to outgoing connections."""
+    for _ in range(200):
+        port = secrets.choice(range(20_000, 32_000))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
+    raise RuntimeError("There is no free port.")
 
 
 def is_free(port: int) -> bool:

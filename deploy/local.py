@@ -92,10 +92,10 @@ async def _show(stack: Stack, seed: Seed, seconds: float) -> None:
         partners = (await client.get("/progress/partners")).raise_for_status().json()
     console.print(_domain_table(domains))
     console.print(_partner_table(partners))
-    if domains["total"]["noDataShare"]:
+    if domains["total"]["implementation"]["no data"]:
         console.print(
             f"{domains['total']['implementation']['no data']} of {domains['total']['recommendations']} recommendations"
-            " have no data: recommendations and actions are public, but no partner has reported here yet."
+            " have no data: recommendations and actions are public, but on these no partner has reported here yet."
             " No data is not zero."
         )
     if domains["demonstration"]:
@@ -108,7 +108,7 @@ async def _show(stack: Stack, seed: Seed, seconds: float) -> None:
     print(stack.issuer.token("jenv", ["coordinator"]))
     console.print("Token of a reporter (comensha), six hours:", style="bold")
     print(stack.issuer.token("comensha", ["reporter"]))
-    console.print("\nMore tokens: python -m deploy.issuer ORGANISATION FUNCTION. Ctrl-C ends everything.")
+    console.print("\nMore tokens: make token ORGANISATION=politie FUNCTION=reporter. Ctrl-C ends everything.")
     sys.stdout.flush()
 
 

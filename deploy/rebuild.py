@@ -20,6 +20,8 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="switch also when the rows differ from the live ones")
     arguments = parser.parse_args()
     places = arguments.home / "stack.json"
+    if not places.exists() and "KAPSTOK_DATABASE_URL" not in os.environ:
+        sys.exit(f"There is no Kapstok in {arguments.home}. Start it with `make up`, or name its HOME_DIR.")
     if places.exists():
         os.environ.update(json.loads(places.read_text())["reporting"])
     sys.exit(asyncio.run(_rebuild(compare=not arguments.force)))

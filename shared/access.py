@@ -129,8 +129,8 @@ def needs(*functions: Function) -> Any:
 
 
 def _house_or_token(request: Request) -> None:
-    if not request.app.state.service.gate.is_house(request):
-        calling(request)
+    if not request.app.state.service.gate.is_house(request) and not calling(request).functions:
+        raise Forbidden("The token names no function that is known here.")
 
 
 HouseOrToken = Depends(_house_or_token)

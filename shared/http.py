@@ -160,12 +160,18 @@ async def _write(request: Request, service: "Service", inner: Handle, *, names_v
 
 async def _wait_for_position(request: Request, service: "Service") -> None:
     asked = request.headers.get("kapstok-at-least")
-    if not asked or service.view is None:
+    if asked is None or service.view is None:
         return
-    parts = [re.fullmatch(r"([a-z])(\d{1,18})", part) for part in asked.split(".")]
-    if not all(parts):
-        raise Invalid("Write Kapstok-At-Least as a position: r412 or r412.p980.", field="Kapstok-At-Least")
-    await service.view.reach({part[1]: int(part[2]) for part in parts if part}, timeout=2)
+    parts = [re.fullmatch(r"([a-z])([0-9]{1,18})", part) for part in asked.split(".")]
+    wanted = {part[1]: int(part[2]) for part in parts if part}
+    followed = {owner[0] for owner in service.view.owners} | {service.name[0]}
+    if not all(parts) or not followed & set(wanted):
+        raise Invalid(
+            "Write Kapstok-At-Least as a position that was given: r412 or r412.p980.", field="Kapstok-At-Least"
+        )
+    reached = await service.view.reach(wanted, timeout=2)
+    if not reached and request.method in ("GET", "HEAD"):
+        raise Unavailable("This is not followed as far as you ask yet; ask again in a moment.")
 
 
 def _must_be_asked(request: Request, known: set[str]) -> None:

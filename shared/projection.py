@@ -541,10 +541,14 @@ class Attached:
                 raise
 
     async def _fill_and_switch(self, schema: str, *, compare: bool) -> "Rebuilt":
+        """With `compare`, no further than the live rows have come; without, to the heads as they are when asked."""
         events = 0
-        for owner in self.view.owners:
-            events += await self._fill(schema, owner)
         table = self.view._checkpoint
+        async with self._sessions() as session:
+            await self.enter(session)
+            ends = {row.owner: row.sequence for row in await session.execute(select(table))}
+        for owner in self.view.owners:
+            events += await self._fill(schema, owner, upto=ends.get(owner, 0) if compare else None)
         async with self._sessions() as session, session.begin():
             await self.enter(session)
             await session.execute(text("set local statement_timeout to '10min'"))
@@ -553,7 +557,7 @@ class Attached:
             locked = select(table).order_by(table.c.owner).with_for_update()
             ends = {row.owner: row.sequence for row in await session.execute(locked)}
             for owner in self.view.owners:
-                events += await self._fill(schema, owner, upto=ends.get(owner) if compare else None)
+                events += await self._fill(schema, owner, upto=ends.get(owner, 0) if compare else None)
             differing = await self._differing(session, str(live), schema) if compare else []
             if not differing:
                 retired = {"live": False, "retired_at": func.now()}
@@ -568,15 +572,18 @@ class Attached:
         return Rebuilt(events, differing)
 
     async def _fill(self, schema: str, owner: str, upto: int | None = None) -> int:
-        """Follow the feed into a generation, to its head or to a sequence; the number of events taken."""
+        """Follow the feed into a generation, to a sequence or to the head of now; the number of events taken.
+
+        Not to whatever the head has become: an owner that goes on telling would be followed for ever.
+        """
         async with self._sessions() as session, session.begin():
             await self.enter(session, schema)
-            epoch = str((await self.owners[owner].head()).epoch)
-            at = await self._locked_checkpoint(session, owner, epoch)
+            head = await self.owners[owner].head()
+            at = await self._locked_checkpoint(session, owner, str(head.epoch))
         start = at.sequence
-        while upto is None or at.sequence < upto:
-            limit = BATCH if upto is None else min(BATCH, upto - at.sequence)
-            page = await self.owners[owner].after(at.sequence, limit)
+        end = head.sequence if upto is None else upto
+        while at.sequence < end:
+            page = await self.owners[owner].after(at.sequence, min(BATCH, end - at.sequence))
             if not page.items:
                 break
             entries = [(page.epoch, item.sequence, item.chain, item.event) for item in page.items]

@@ -196,6 +196,9 @@ def _noticing_signals(service: Service) -> Iterator[None]:
         passed_on = before[signal.Signals(number)]
         if callable(passed_on):
             passed_on(number, frame)
+        elif passed_on is signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     for number in before:
         signal.signal(number, stop)

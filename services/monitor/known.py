@@ -108,7 +108,9 @@ async def partner_of(session: AsyncSession, code: str) -> UUID:
 
 async def must_know_partner(session: AsyncSession, id: UUID, field: str) -> None:
     if await session.get(PartnerKnown, id) is None:
-        raise NotKnownYet("This partner is not known here yet; register it with programme, or ask again.", field=field)
+        raise NotKnownYet(
+            "This partner is not known here yet. Registered just now? Ask again; else check the id.", field=field
+        )
 
 
 async def actions_known(session: AsyncSession, ids: Sequence[UUID], field: str) -> dict[UUID, ActionKnown]:
@@ -116,14 +118,20 @@ async def actions_known(session: AsyncSession, ids: Sequence[UUID], field: str) 
     found = {row.entity: row for row in await session.scalars(select(ActionKnown).where(ActionKnown.entity.in_(ids)))}
     missing = set(ids) - set(found)
     if missing:
-        raise NotKnownYet(f"{len(missing)} of these actions are not known here yet; ask again.", field=field)
+        raise NotKnownYet(
+            f"{len(missing)} of these actions are not known here yet. Planned just now? Ask again; else check the ids.",
+            field=field,
+        )
     return found
 
 
 async def recommendation_known(session: AsyncSession, id: UUID, field: str) -> RecommendationKnown:
     found = await session.get(RecommendationKnown, id)
     if found is None:
-        raise NotKnownYet("This recommendation is not known here yet; register it, or ask again.", field=field)
+        raise NotKnownYet(
+            "This recommendation is not known here yet. Registered just now? Ask again; else check the id.",
+            field=field,
+        )
     return found
 
 

@@ -1,5 +1,6 @@
 """What this service knows of the others: which recommendations there are."""
 
+from datetime import date
 from uuid import UUID
 
 from sqlalchemy import select
@@ -18,6 +19,7 @@ known = Projection("known", Known)
 class RecommendationKnown(Followed, Known):
     __tablename__ = "recommendation_known"
     kind: Mapped[Kind]
+    began_on: Mapped[date]
 
 
 class TermKnown(Followed, Known):
@@ -29,7 +31,7 @@ class TermKnown(Followed, Known):
 
 @known.on(RecommendationRegistered)
 async def registered(session: AsyncSession, event: RecommendationRegistered) -> None:
-    await follow_entity(session, RecommendationKnown, event)
+    await follow_entity(session, RecommendationKnown, event, began_on=event.effective_from)
 
 
 @known.on(TermIntroduced)
@@ -42,10 +44,15 @@ async def ended(session: AsyncSession, event: TermEnded) -> None:
     await follow_entity(session, TermKnown, event, ended=True)
 
 
-async def must_know_recommendation(session: AsyncSession, id: UUID, field: str) -> None:
+async def must_know_recommendation(session: AsyncSession, id: UUID, field: str) -> RecommendationKnown:
     """Raises NotKnownYet for a recommendation that the register has not told us of."""
-    if await session.scalar(select(RecommendationKnown.entity).where(RecommendationKnown.entity == id)) is None:
-        raise NotKnownYet("This recommendation is not known here yet; register it, or ask again.", field=field)
+    found = await session.get(RecommendationKnown, id)
+    if found is None:
+        raise NotKnownYet(
+            "This recommendation is not known here yet. Registered just now? Ask again; else check the id.",
+            field=field,
+        )
+    return found
 
 
 async def must_hold(session: AsyncSession, vocabulary: Vocabulary, codes: list[str], field: str) -> None:
@@ -58,5 +65,6 @@ async def must_hold(session: AsyncSession, vocabulary: Vocabulary, codes: list[s
     unknown = set(codes) - set(await session.scalars(standing))
     if unknown:
         raise NotKnownYet(
-            f"{len(unknown)} of these is no {vocabulary} in the vocabulary, or not known here yet.", field=field
+            f"{len(unknown)} of these is no {vocabulary} in the vocabulary, or not known here yet; see the terms.",
+            field=field,
         )

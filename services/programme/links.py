@@ -13,7 +13,7 @@ from services.programme.partners import code_of
 from shared import outbox
 from shared.access import Function
 from shared.database import Begin, Command, Entity, Json, Page, Slice, begin, called, find, must_exist, page_of, work
-from shared.errors import Conflict, Forbidden
+from shared.errors import Conflict, Forbidden, Invalid
 from shared.events.event import Actor
 from shared.events.programme import (
     ActionState,
@@ -111,8 +111,13 @@ class DeclareSufficient(Command):
 
 async def propose(session: AsyncSession, command: ProposeLink) -> Link:
     await must_exist(session, Action, command.action_id, "/actionId")
-    await must_know_recommendation(session, command.recommendation_id, "/recommendationId")
+    recommendation = await must_know_recommendation(session, command.recommendation_id, "/recommendationId")
     action = await find(session, Action, command.action_id)
+    begins = max(action.began_on, recommendation.began_on)
+    if (command.effective_from or work(session).today) < begins:
+        raise Invalid(
+            f"Both sides of this link are there since {begins}; it cannot hold before.", field="/effectiveFrom"
+        )
     if action.state in (ActionState.DROPPED, ActionState.MERGED):
         raise Conflict(f"This action is {action.state}; it cannot answer anything any more.")
     await _must_have_a_part(session, action)

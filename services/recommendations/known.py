@@ -32,7 +32,7 @@ async def must_know_partners(session: AsyncSession, ids: Sequence[UUID], field: 
     missing = set(ids) - found
     if missing:
         raise NotKnownYet(
-            f"{len(missing)} of these partners are not known here yet; register them with programme, or ask again.",
+            f"{len(missing)} of these partners are not known here yet. Made just now? Ask again; else check the ids.",
             field=field,
         )
 

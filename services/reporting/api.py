@@ -14,9 +14,11 @@ from services.reporting import progress
 from services.reporting.live import Live
 from services.reporting.progress import DomainDetail, DomainProgress, Matrix, Newest, PartnerDetail, PartnerProgress
 from shared.answers import Answers, answered
-from shared.calendar import moment_asked
+from shared.calendar import end_of, moment_asked
+from shared.errors import Invalid
 from shared.http import Door, Out
 from shared.projection import Standing
+from shared.service import Service
 from shared.texts import Code
 
 router = APIRouter(route_class=Door, tags=["progress"])
@@ -57,12 +59,18 @@ def _asked(
     as_of: Annotated[str | None, Query(alias="asOf", max_length=40, description="A date or a date-time")] = None,
     known_at: Annotated[str | None, Query(alias="knownAt", max_length=40, description="What was known then")] = None,
 ) -> Asked:
-    zone = request.app.state.service.settings.zone
-    return Asked(
-        request,
-        None if as_of is None else moment_asked(as_of, zone, "query:asOf"),
-        None if known_at is None else moment_asked(known_at, zone, "query:knownAt"),
-    )
+    return Asked(request, _moment(request, as_of, "query:asOf"), _moment(request, known_at, "query:knownAt"))
+
+
+def _moment(request: Request, written: str | None, field: str) -> datetime | None:
+    """The moment meant; today at the latest, for nothing is told of days to come."""
+    if written is None:
+        return None
+    service: Service = request.app.state.service
+    moment = moment_asked(written, service.settings.zone, field)
+    if moment > end_of(service.today(), service.settings.zone):
+        raise Invalid("Ask about today or an earlier day; nothing is told of days to come.", field=field)
+    return moment
 
 
 Question = Annotated[Asked, Depends(_asked)]
@@ -70,8 +78,8 @@ Figure = Annotated[
     str | None,
     Query(
         max_length=80,
-        pattern=r"^[a-z][a-z :-]*$",
-        description="Only what this figure counts: recommendations, overdue, implementation:no data, state:active, …",
+        description="Only what this figure counts.",
+        json_schema_extra={"enum": sorted(progress.FIGURES)},
     ),
 ]
 

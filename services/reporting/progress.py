@@ -27,7 +27,7 @@ from services.reporting.rows import (
 )
 from services.reporting.rules import NO_DATA, Coverage, LinkFacts
 from shared.calendar import day_of, start_of
-from shared.errors import NotFound
+from shared.errors import Invalid, NotFound
 from shared.events.monitor import Confidence, Implementation, ObligationState, RoundState, Verdict, obligation_state
 from shared.events.programme import ActionState, LinkState, ObligationLevel, PartnerKind
 from shared.events.recommendations import Kind, RegisterState, Strength, Vocabulary
@@ -669,11 +669,33 @@ def matrix(now: Snapshot, standing: Standing, known_at: datetime | None) -> Out:
 I = TypeVar("I", RecommendationItem, ActionItem, ObligationItem)  # noqa: E741  # an item
 
 
+FIGURES = frozenset(
+    {
+        *("recommendations", "actions", "obligations", "overdue", "stale", "demonstration"),
+        *("addressed", "led", "contributing", "undecided"),
+        *(f"implementation:{value}" for value in IMPLEMENTATIONS),
+        *(f"coverage:{value}" for value in Coverage),
+        *(f"verdict:{value}" for value in Verdict),
+        *(f"state:{value}" for value in ActionState),
+        *(f"confidence:{value}" for value in Confidence),
+        *(f"obligation-level:{value}" for value in ObligationLevel),
+        *(f"obligation:{value}" for value in ObligationState),
+    }
+)
+"""The names by which the list behind a figure is asked for."""
+
+
+def _must_be_a_figure(figure: str | None) -> None:
+    if figure is not None and figure not in FIGURES:
+        raise Invalid(f"There is no such figure. There are: {', '.join(sorted(FIGURES))}.", field="query:figure")
+
+
 def _behind(items: Sequence[I], figure: str | None) -> list[I]:
     return [item for item in items if figure is None or figure in item.counts_in()]
 
 
 def one_domain(now: Snapshot, standing: Standing, known_at: datetime | None, code: str, figure: str | None) -> Out:
+    _must_be_a_figure(figure)
     term = next((one for one in now.terms if one.vocabulary is Vocabulary.DOMAIN and one.code == code), None)
     if term is None:
         raise NotFound("There is no domain with this code at this moment.")
@@ -695,6 +717,11 @@ def one_partner(
     figure: str | None,
     domain: str | None,
 ) -> Out:
+    _must_be_a_figure(figure)
+    if domain is not None and not any(
+        term.vocabulary is Vocabulary.DOMAIN and term.code == domain for term in now.terms
+    ):
+        raise Invalid("There is no domain with this code at this moment.", field="query:domain")
     partner = now.partner_by_id.get(id)
     if partner is None:
         raise NotFound("There is no partner with this id at this moment.")

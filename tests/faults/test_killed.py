@@ -108,7 +108,7 @@ async def _shown(stack: Stack, sequence: int) -> list[str]:
     async def caught_up() -> list[str] | None:
         async with httpx.AsyncClient(timeout=15) as client:
             answer = (await client.get(f"{stack.url('reporting')}/reporting/v1/progress/partners")).json()
-        position = dict((part[0], int(part[1:])) for part in answer["position"].split("."))
+        position = {part[0]: int(part[1:]) for part in answer["position"].split(".")}
         return [line["code"] for line in answer["lines"]] if position["p"] >= sequence else None
 
     return list(await eventually(caught_up, 30))

@@ -207,7 +207,12 @@ async def test_where_the_coordinators_organisation_leads_the_secretariat_confirm
 
 async def test_a_change_names_the_version_and_a_day_since_it_began(house: House) -> None:
     world = World(house)
-    link = await world.link(**await parts(world), effectiveFrom="2018-10-19")
+    action = await world.action(effectiveFrom="2018-10-19")
+    recommendation = await world.recommendation(effectiveFrom="2018-10-01")
+    both = {"actionId": action["id"], "recommendationId": recommendation["id"]}
+    link = await world.link(**both, effectiveFrom="2018-10-19")
+    other = both | {"actionId": (await world.action(effectiveFrom="2018-10-19"))["id"]}
+    await world.refused(400, "since 2018-10-19", PATH, examples.link(**other, effectiveFrom="2018-10-18"))
     path = f"{PATH}/{link['id']}/_confirm"
     await world.refused(428, "If-Match", path)
     await world.refused(412, "at version 1 now", path, version=2)

@@ -126,7 +126,8 @@ class History:
 
     async def _link(self) -> None:
         for action, recommendation in zip(self.actions, self.recommendations, strict=True):
-            since = {"effectiveFrom": str(self.day())}
+            both = max(self.actions[action].began, self.recommendations[recommendation].began)
+            since = {"effectiveFrom": str(self.day(both))}
             link = await self.world.link(actionId=action, recommendationId=recommendation, **since)
             if self.chance.random() < 0.7:
                 await self.world.verb("programme", "links", link, "_confirm", since)

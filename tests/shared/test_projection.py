@@ -30,6 +30,7 @@ from shared.calendar import start_of
 from shared.database import TYPES, engine
 from shared.events.event import Event, stream, subject
 from shared.events.programme import ActionAssigned, ActionDescribed, ActionPlanned, ActionRescheduled
+from shared.feed import Page
 from shared.outbox import link
 from shared.projection import Attached, Checkpoint, Decision, Projection, Rebuilt, decide
 from shared.rows import Change, Followed, Piece, Temporal, follow_entity, tell
@@ -666,6 +667,43 @@ async def test_making_a_view_again_finds_the_same_rows(view: Attached) -> None:
     await view.heal(OWNER)
     rebuilt = await view.rebuild()
     assert (rebuilt.events, rebuilt.differing) == (2, [])
+
+
+class Busy(Log):
+    """A log whose owner tells another fact each time that its feed is read."""
+
+    async def after(self, sequence: int, limit: int) -> Page:
+        page = await super().after(sequence, limit)
+        self.tell(plan())
+        return page
+
+
+@pytest.mark.parametrize("compare", [True, False])
+async def test_a_view_is_made_again_in_the_end_although_its_owner_goes_on_telling(
+    view: Attached, compare: bool
+) -> None:
+    log = Busy(sizes=cycle([2]))
+    for _ in range(5):
+        log.tell(plan())
+    await follow_anew(view, log)
+    async with asyncio.timeout(5):
+        rebuilt = await view.rebuild(compare=compare)
+    assert rebuilt.differing == []
+    assert len(await rows(view, Due)) >= 5
+
+
+async def test_a_view_that_is_behind_its_owner_is_compared_as_far_as_it_has_come(view: Attached) -> None:
+    log = view.owners[OWNER]
+    assert isinstance(log, Log)
+    entity = uuid4()
+    log.tell(plan(entity))
+    await view.heal(OWNER)
+    log.tell(reschedule(entity, 2))
+    log.tell(plan())
+    assert (await view.rebuild()).differing == []
+    assert (await checkpoint(view))[1] == 1
+    await view.heal(OWNER)
+    await at_head(view, log)
 
 
 class Cut:
