@@ -368,6 +368,7 @@ class ActionItem(Out):
             "actions",
             f"state:{self.state}",
             f"confidence:{self.confidence}",
+            f"action-implementation:{self.implementation}",
             *(["overdue"] if self.overdue else []),
             *(["stale"] if self.stale else []),
             *([f"obligation-level:{self.obligation_level}"] if self.obligation_level else []),
@@ -405,6 +406,8 @@ class ActionFigures(Out):
     total: int
     by_state: dict[str, int]
     by_confidence: dict[str, int]
+    by_implementation: dict[str, int]
+    """What is claimed of the actions themselves, whatever they answer."""
     by_obligation_level: dict[str, int]
     voluntary_share: float | None
     """Voluntary ÷ those with a known obligation level, so that non-committal can be seen falling."""
@@ -481,6 +484,7 @@ def figures(recommendations: Sequence[RecommendationItem], actions: Sequence[Act
             total=len(actions),
             by_state=_counted((item.state for item in actions), ActionState),
             by_confidence=_counted((item.confidence for item in actions), Confidence),
+            by_implementation=_counted((item.implementation for item in actions), IMPLEMENTATIONS),
             by_obligation_level=levels,
             voluntary_share=levels[ObligationLevel.VOLUNTARY.value] / levelled if levelled else None,
         ),
@@ -674,6 +678,7 @@ FIGURES = frozenset(
         *("recommendations", "actions", "obligations", "overdue", "stale", "demonstration"),
         *("addressed", "led", "contributing", "undecided"),
         *(f"implementation:{value}" for value in IMPLEMENTATIONS),
+        *(f"action-implementation:{value}" for value in IMPLEMENTATIONS),
         *(f"coverage:{value}" for value in Coverage),
         *(f"verdict:{value}" for value in Verdict),
         *(f"state:{value}" for value in ActionState),

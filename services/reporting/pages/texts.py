@@ -5,8 +5,8 @@ TEXTS = {
         "title": "Kapstok: voortgang van de aanbevelingen",
         "lead": "Hoe ver zijn we, per domein en per ketenpartner?",
         "no_data_why": (
-            "Bijna overal staat ‘geen gegevens’. Dat is de waarheid: de aanbevelingen en acties zijn openbaar, maar "
-            "geen partner heeft hier nog over de voortgang gerapporteerd. Geen gegevens is niet hetzelfde als nul."
+            "Bij {count} van de {total} aanbevelingen staat ‘geen gegevens’. Dat is de waarheid: de aanbevelingen en "
+            "acties zijn openbaar, maar over deze heeft nog geen partner hier gerapporteerd. Geen gegevens is niet nul."
         ),
         "demonstration": "Let op: hierin zijn verzonnen rapportages geteld, om te laten zien hoe Kapstok werkt.",
         "per_domain": "Per domein",
@@ -25,6 +25,7 @@ TEXTS = {
         "no_data": "Geen gegevens",
         "actions": "Acties",
         "led": "Trekt",
+        "reported": "Waarvan gerapporteerd",
         "contributing": "Draagt bij",
         "undecided": "Trekker onbeslist",
         "overdue": "Over tijd",
@@ -46,8 +47,8 @@ TEXTS = {
         "title": "Kapstok: progress on the recommendations",
         "lead": "How far are we, per domain and per chain partner?",
         "no_data_why": (
-            "Almost everywhere it says ‘no data’. That is the truth: the recommendations and actions are public, but "
-            "no partner has reported its progress here yet. No data is not the same as zero."
+            "For {count} of the {total} recommendations it says ‘no data’. That is the truth: recommendations and "
+            "actions are public, but on these no partner has reported here yet. No data is not zero."
         ),
         "demonstration": "Mind: invented reports are counted here, made to show how Kapstok works.",
         "per_domain": "Per domain",
@@ -66,6 +67,7 @@ TEXTS = {
         "no_data": "No data",
         "actions": "Actions",
         "led": "Leads",
+        "reported": "Of which reported",
         "contributing": "Contributes",
         "undecided": "Lead undecided",
         "overdue": "Overdue",
