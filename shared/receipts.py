@@ -12,8 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.database import COMMON
 from shared.errors import Invalid, KeyReused
 
-KEPT_DAYS = 90
-"""A key is remembered this long; after that it counts as new."""
 _KEPT_HEADERS = ("content-type", "location", "etag", "kapstok-position")
 
 receipt = Table(

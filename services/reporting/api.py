@@ -9,6 +9,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import AfterValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from services.reporting import progress
 from services.reporting.live import Live
@@ -74,14 +76,21 @@ def _moment(request: Request, written: str | None, field: str) -> datetime | Non
 
 
 Question = Annotated[Asked, Depends(_asked)]
-Figure = Annotated[
-    str | None,
-    Query(
-        max_length=80,
-        description="Only what this figure counts.",
-        json_schema_extra={"enum": sorted(progress.FIGURES)},
-    ),
+
+
+def _a_figure(name: str) -> str:
+    if name not in progress.FIGURES:
+        named = ", ".join(sorted(progress.FIGURES))
+        raise PydanticCustomError("no_such_figure", "There is no such figure. There are: {named}.", {"named": named})
+    return name
+
+
+FigureName = Annotated[
+    str,
+    AfterValidator(_a_figure),
+    WithJsonSchema({"type": "string", "enum": sorted(progress.FIGURES)}),
 ]
+Figure = Annotated[FigureName | None, Query(description="Only what this figure counts.")]
 
 
 @router.get("/progress/domains", response_model=DomainProgress)

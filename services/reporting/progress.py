@@ -690,17 +690,11 @@ FIGURES = frozenset(
 """The names by which the list behind a figure is asked for."""
 
 
-def _must_be_a_figure(figure: str | None) -> None:
-    if figure is not None and figure not in FIGURES:
-        raise Invalid(f"There is no such figure. There are: {', '.join(sorted(FIGURES))}.", field="query:figure")
-
-
 def _behind(items: Sequence[I], figure: str | None) -> list[I]:
     return [item for item in items if figure is None or figure in item.counts_in()]
 
 
 def one_domain(now: Snapshot, standing: Standing, known_at: datetime | None, code: str, figure: str | None) -> Out:
-    _must_be_a_figure(figure)
     term = next((one for one in now.terms if one.vocabulary is Vocabulary.DOMAIN and one.code == code), None)
     if term is None:
         raise NotFound("There is no domain with this code at this moment.")
@@ -722,7 +716,6 @@ def one_partner(
     figure: str | None,
     domain: str | None,
 ) -> Out:
-    _must_be_a_figure(figure)
     if domain is not None and not any(
         term.vocabulary is Vocabulary.DOMAIN and term.code == domain for term in now.terms
     ):

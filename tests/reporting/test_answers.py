@@ -1,6 +1,7 @@
 """Answers kept as bytes: the same until something changes, and never older than the caller asks for."""
 
 import asyncio
+from datetime import timedelta
 from time import perf_counter
 
 import httpx
@@ -136,3 +137,26 @@ async def test_a_misspelt_question_is_refused_also_after_the_right_one_was_kept(
     await ask(house, "domains", asOf="2019-01-01")
     answer = await house.send("GET", address("domains", asof="2019-01-01"), by=None)
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("axis", ["asOf", "knownAt"])
+async def test_days_to_come_are_not_asked_about(house: House, axis: str) -> None:
+    today = house.running["reporting"].service.today()
+    for day, status in ((today, 200), (today + timedelta(days=1), 400)):
+        answer = await house.send("GET", address("domains") + f"?{axis}={day}", by=None)
+        assert answer.status_code == status, answer.text
+
+
+async def test_a_figure_that_does_not_exist_is_refused_with_those_that_do(house: House, world: World) -> None:
+    code = (await world.term())["code"]
+    await house.settled()
+    answer = await house.send("GET", address(f"domains/{code}") + "?figure=nodata", by=None)
+    assert answer.status_code == 400
+    assert "implementation:no data" in answer.json()["detail"]
+    assert "nodata" not in answer.text
+
+
+async def test_the_feed_takes_a_function_that_is_known_here(house: House) -> None:
+    for functions, status in ((("reporter",), 200), (("bogus",), 403)):
+        answer = await house.send("GET", "/monitor/v1/events", by=("politie", *functions))
+        assert answer.status_code == status
