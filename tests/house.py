@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -99,11 +100,11 @@ class House:
         for name in names or SERVICES:
             app = FACTORIES[name](settings=self.settings(name))
             service = _service_of(app)
-            config = uvicorn.Config(
-                app, host=LOOPBACK, port=self.ports[name], log_level="error", timeout_graceful_shutdown=5
-            )
-            server = QuietServer(config)
-            self.running[name] = Running(server, asyncio.create_task(server.serve()), service)
+            server = QuietServer(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5))
+            # Bound here: where uvicorn cannot bind, it ends the whole process.
+            listening = socket.create_server((LOOPBACK, self.ports[name]))
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            self.running[name] = Running(server, serving, service)
         for name in names or SERVICES:
             await eventually(lambda name=name: self._ready(name))  # type: ignore[misc]
 
