@@ -14,6 +14,7 @@ import httpx
 
 from deploy.embedded import LOOPBACK, Nats, Postgres, end, is_free, spawn
 from deploy.issuer import Issuer
+from shared.settings import PREFIX, Settings
 
 SERVICES = ("recommendations", "programme", "monitor", "reporting")
 ROOT = Path(__file__).parent.parent
@@ -60,6 +61,16 @@ class Stack:
     def url(self, service: str) -> str:
         return f"http://{LOOPBACK}:{self.ports[service]}"
 
+    @property
+    def house_key(self) -> str:
+        """What opens the feeds."""
+        return self.secret
+
+    def settings(self, service: str) -> Settings:
+        """What one service has read, for who acts in its place."""
+        known = {name.removeprefix(PREFIX).lower(): value for name, value in self.environment(service).items()}
+        return Settings(**{name: value for name, value in known.items() if name in Settings.model_fields})  # type: ignore[arg-type]
+
     def environment(self, service: str) -> dict[str, str]:
         """What one service reads."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("KAPSTOK_")}
@@ -82,13 +93,14 @@ class Stack:
         for service in SERVICES:
             await self.postgres.ensure_database(service, self.secret)
 
-    def start_service(self, name: str) -> None:
+    def start_service(self, name: str, *, app: str | None = None, **more: str) -> None:
+        """Start one service; `app` names another factory, `more` adds to its environment."""
         command = [
             sys.executable,
             "-m",
             "uvicorn",
             "--factory",
-            f"services.{name}.app:create_app",
+            app or f"services.{name}.app:create_app",
             "--host",
             LOOPBACK,
             "--port",
@@ -101,7 +113,7 @@ class Stack:
             "20",
         ]
         log = self.home / "logs" / f"{name}.log"
-        self.processes[name] = spawn(command, log, env=self.environment(name), cwd=ROOT)
+        self.processes[name] = spawn(command, log, env=self.environment(name) | more, cwd=ROOT)
 
     def wait_ready(self, name: str, seconds: float = 60) -> None:
         """Until the service says that it can do its job; when it ends first, with what it wrote."""
@@ -116,12 +128,13 @@ class Stack:
         log = self.home / "logs" / f"{name}.log"
         raise RuntimeError(f"{name} did not become ready:\n{log.read_text(errors='replace')[-3000:]}")
 
-    async def start(self) -> None:
+    async def start(self, *names: str) -> None:
+        """Database and bus, then the services: all of them, or only those named."""
         await self.start_database()
         self.nats.start()
-        for name in SERVICES:
+        for name in names or SERVICES:
             self.start_service(name)
-        for name in SERVICES:
+        for name in names or SERVICES:
             self.wait_ready(name)
 
     def stop(self) -> None:

@@ -31,6 +31,7 @@ FACTORIES = {
     "monitor": monitor,
     "reporting": reporting,
 }
+HOUSE_KEY = "between-ourselves"
 UNSAFE_BUT_QUICK = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"]
 
 
@@ -77,10 +78,16 @@ class House:
     databases: dict[str, str]
     running: dict[str, Running] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Settings of one service alone, by its name; read when it starts."""
     client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=20))
 
     def url(self, service: str) -> str:
         return f"http://{LOOPBACK}:{self.ports[service]}"
+
+    @property
+    def house_key(self) -> str:
+        return HOUSE_KEY
 
     def settings(self, service: str) -> Settings:
         urls = {f"{name}_url": self.url(name) for name in SERVICES}
@@ -90,11 +97,11 @@ class House:
             "nats_url": self.nats.url,
             "stream_deny_delete": False,
             "jwks_file": self.issuer.jwks,
-            "house_key": SecretStr("between-ourselves"),
+            "house_key": SecretStr(HOUSE_KEY),
             "head_check_seconds": 0.3,
             "log_level": "WARNING",
         }
-        return Settings(**(given | urls | self.overrides))
+        return Settings(**(given | urls | self.overrides | self.own.get(service, {})))
 
     async def start(self, *names: str) -> None:
         for name in names or SERVICES:
@@ -164,7 +171,7 @@ class House:
         found = {}
         for service in ("recommendations", "programme", "monitor"):
             answer = await self.client.get(
-                f"{self.url(service)}/{service}/v1/events/head", headers={"Kapstok-House-Key": "between-ourselves"}
+                f"{self.url(service)}/{service}/v1/events/head", headers={"Kapstok-House-Key": HOUSE_KEY}
             )
             found[service] = answer.json()["sequence"]
         return found
