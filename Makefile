@@ -6,7 +6,7 @@ HOME_DIR ?= .local
 PORT_BASE ?= 8000
 export UV_PYTHON_DOWNLOADS = never
 
-.PHONY: up test check test-quick bench rebuild token browser help
+.PHONY: up test check test-quick bench views verify rebuild retry park release token browser help
 
 help:       ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
@@ -26,8 +26,25 @@ check: .venv/ready          ## format, lint and types
 bench: .venv/ready          ## how fast: each promise with its limit in the same run
 	@$(VENV)/python -m bench.visible
 
-rebuild: .venv/ready          ## make reporting's view again from the logs, beside the live one; needs `make up` running
-	@$(VENV)/python -m deploy.rebuild --home $(HOME_DIR)
+TEND = $(VENV)/python -m deploy.tend --home $(HOME_DIR)
+
+views: .venv/ready          ## how far each view is, what it stopped at, what is parked; needs `make up` running, as do the next
+	@$(TEND) show
+
+verify: .venv/ready          ## check logs, streams and views against each other; names the first difference
+	@$(TEND) verify
+
+rebuild: .venv/ready          ## make reporting's view again from the logs, beside the live one, compare and switch
+	@$(TEND) rebuild reporting
+
+retry: .venv/ready          ## try now what a view stopped at: make retry SERVICE=reporting
+	@$(TEND) retry $(SERVICE)
+
+park: .venv/ready          ## leave it aside: make park SERVICE=reporting OWNER=programme BY=coordinator REASON='why'
+	@$(TEND) park $(SERVICE) --owner $(OWNER) --by '$(BY)' --reason '$(REASON)'
+
+release: .venv/ready          ## take it up after all: make release SERVICE=reporting ID=… BY=coordinator
+	@$(TEND) release $(SERVICE) --id $(ID) --by '$(BY)'
 
 token: .venv/ready          ## a token of the local issuer: make token ORGANISATION=politie FUNCTION=reporter
 	@$(VENV)/python -m deploy.issuer $(ORGANISATION) $(FUNCTION) --home $(HOME_DIR)

@@ -14,7 +14,8 @@ import httpx
 
 from deploy.embedded import LOOPBACK, Nats, Postgres, end, is_free, spawn
 from deploy.issuer import Issuer
-from shared.settings import PREFIX, Settings
+from shared import settings
+from shared.settings import Settings
 
 SERVICES = ("recommendations", "programme", "monitor", "reporting")
 ROOT = Path(__file__).parent.parent
@@ -68,8 +69,7 @@ class Stack:
 
     def settings(self, service: str) -> Settings:
         """What one service has read, for who acts in its place."""
-        known = {name.removeprefix(PREFIX).lower(): value for name, value in self.environment(service).items()}
-        return Settings(**{name: value for name, value in known.items() if name in Settings.model_fields})  # type: ignore[arg-type]
+        return settings.of(self.environment(service))
 
     def environment(self, service: str) -> dict[str, str]:
         """What one service reads."""

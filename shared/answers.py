@@ -23,6 +23,7 @@ class Stamp:
     generation: str
     epochs: str
     position: str
+    parked: str
     day: date
 
 
@@ -52,7 +53,8 @@ class Answers:
         self._making: dict[Address, asyncio.Lock] = {}
 
     def stamp(self, standing: Standing) -> Stamp:
-        return Stamp(standing.generation, standing.epochs, str(standing.position), self._today())
+        parked = ",".join(map(str, standing.parked))
+        return Stamp(standing.generation, standing.epochs, str(standing.position), parked, self._today())
 
     def now(self) -> Stamp | None:
         """The stamp of the newest state this process has seen."""
@@ -88,7 +90,8 @@ class Answers:
 
     def _etag(self, stamp: Stamp, address: Address, media_type: str) -> bytes:
         path, query, varies = address
-        parts = (stamp.epochs, stamp.position, str(stamp.day), self._rules, path, query.decode(), varies, media_type)
+        state = (stamp.epochs, stamp.position, stamp.parked, str(stamp.day), self._rules)
+        parts = (*state, path, query.decode(), varies, media_type)
         return b'"' + sha256("\n".join(parts).encode()).hexdigest()[:32].encode() + b'"'
 
     def headers(self, answer: Answer) -> list[tuple[bytes, bytes]]:

@@ -18,6 +18,7 @@ from nats.js.api import (
     ConsumerConfig,
     DeliverPolicy,
     DiscardPolicy,
+    RawStreamMsg,
     RetentionPolicy,
     StorageType,
     StreamConfig,
@@ -88,6 +89,10 @@ class Bus(Protocol):
         """The number of the last message that the stream ever held; 0 for a new one. Raises BusUnavailable."""
         ...
 
+    async def first_from(self, service: str, number: int) -> Message | None:
+        """The first message with this number or a later one; None at the end. Raises BusUnavailable."""
+        ...
+
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> bool:
         """Store one message; False when the bus had it lately and left it out. Raises BusRefused, BusUnavailable."""
         ...
@@ -134,6 +139,15 @@ class NatsBus:
             except (OSError, TimeoutError, nats.errors.Error) as error:
                 await self._note(error)
                 await asyncio.sleep(0.25)
+
+    async def wait_connected(self, seconds: float) -> None:
+        """Connect, and wait for it. Raises BusUnavailable when it takes longer."""
+        self.start()
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not self.connected:
+            if asyncio.get_running_loop().time() > deadline:
+                raise BusUnavailable("The bus does not answer.")
+            await asyncio.sleep(0.02)
 
     async def _count(self) -> None:
         self.connections += 1
@@ -189,7 +203,14 @@ class NatsBus:
             raw = await self._ask(self._js.get_msg(stream(service), seq=info.state.last_seq))
         except NotFoundError:
             return None
-        return Message(raw.subject or "", raw.data or b"", raw.headers or {}, raw.seq or 0)
+        return _as_message(raw)
+
+    async def first_from(self, service: str, number: int) -> Message | None:
+        name, any_subject = stream(service), subjects(service)
+        try:
+            return _as_message(await self._ask(self._js.get_msg(name, seq=number, subject=any_subject, next=True)))
+        except NotFoundError:
+            return None
 
     async def last_number(self, service: str) -> int:
         try:
@@ -233,6 +254,10 @@ class NatsBus:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2):
                 await self._client.close()
+
+
+def _as_message(raw: RawStreamMsg) -> Message:
+    return Message(raw.subject or "", raw.data or b"", raw.headers or {}, raw.seq or 0)
 
 
 class _NatsInbox:
@@ -339,6 +364,11 @@ class MemoryBus:
     async def last_number(self, service: str) -> int:
         last = await self.last(service)
         return last.number if last else 0
+
+    async def first_from(self, service: str, number: int) -> Message | None:
+        self._must_be_connected()
+        messages = self._streams.get(subjects(service).removesuffix(">"), [])
+        return next((message for message in messages if message.number >= number), None)
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> bool:
         messages = self._stream_of(subject)

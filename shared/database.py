@@ -281,8 +281,9 @@ def sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     return async_sessionmaker(engine, expire_on_commit=False)
 
 
-_PASSING = ("08", "40", "53", "55", "57")
-"""SQLSTATE classes of errors that go away: connection, rollback, resources, locks and timeouts, operator."""
+_PASSING = ("08", "3D", "40", "42P01", "53", "55", "57")
+"""SQLSTATEs of errors that go away: connection, no such database, rollback, no such table (a database that came back
+empty, whose tables are made again), resources, locks and timeouts, operator."""
 
 
 def is_passing(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """The feed: a service's facts over HTTP from any sequence, straight from the outbox; and the client that reads it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -32,9 +33,12 @@ class Page:
 
 @dataclass(frozen=True)
 class Item:
+    """One event of a page: its bytes as told, and which entity it is about, also where the bytes cannot be read."""
+
     sequence: int
     chain: str
     event: str
+    entity: UUID
 
 
 class Owner(Protocol):
@@ -52,6 +56,7 @@ class Owner(Protocol):
 class _Item(msgspec.Struct):
     sequence: int
     chain: str
+    entity: UUID
     event: msgspec.Raw
 
 
@@ -85,7 +90,7 @@ class FeedClient:
 
     async def after(self, sequence: int, limit: int) -> Page:
         found = await self._get(f"/events?after={sequence}&limit={min(limit, MOST)}", _Page)
-        items = [Item(item.sequence, item.chain, bytes(item.event).decode()) for item in found.items]
+        items = [Item(item.sequence, item.chain, _as_told(item.event), item.entity) for item in found.items]
         return Page(found.epoch, found.head, items)
 
     async def _get(self, path: str, kind: type[T]) -> T:
@@ -101,6 +106,22 @@ class FeedClient:
 
 
 def spliced(epoch: UUID, head: int, rows: list[Stored]) -> bytes:
-    """A page of the feed, with every event spliced in as it is stored."""
-    items = ",".join(f'{{"sequence":{row.sequence},"chain":"{row.chain}","event":{row.event}}}' for row in rows)
+    """A page of the feed, with every event spliced in as it is stored; one that is no JSON goes as a JSON string."""
+    items = ",".join(
+        f'{{"sequence":{row.sequence},"chain":"{row.chain}","entity":"{row.entity}","event":{_as_json(row.event)}}}'
+        for row in rows
+    )
     return f'{{"epoch":"{epoch}","head":{head},"items":[{items}]}}'.encode()
+
+
+def _as_json(event: str) -> str:
+    with suppress(msgspec.DecodeError):
+        if event.startswith("{") and event.endswith("}"):
+            msgspec.json.decode(event, type=msgspec.Raw)
+            return event
+    return msgspec.json.encode(event).decode()
+
+
+def _as_told(event: msgspec.Raw) -> str:
+    told = bytes(event).decode()
+    return msgspec.json.decode(told, type=str) if told.startswith('"') else told

@@ -44,7 +44,16 @@ outbox = Table(
     UniqueConstraint("entity", "version"),
 )
 
-outbox_origin = Table("outbox_origin", COMMON, Column("epoch", Uuid, primary_key=True))
+outbox_origin = Table(
+    "outbox_origin",
+    COMMON,
+    Column("epoch", Uuid, primary_key=True),
+    Column("promised", TIMESTAMP(timezone=True)),
+)
+"""Which log this is; `promised` is the last moment that a watermark was given for, which no fact may go back behind."""
+
+relayed = Table("relayed", COMMON, Column("sequence", BigInteger, primary_key=True, autoincrement=False))
+"""How far the stream goes as the leading relay last noted: a hint, for health and metrics only."""
 
 acted = Table(
     "acted",
@@ -69,7 +78,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Head:
-    """How far a service's facts go. `watermark`: nothing will later be recorded at or before it."""
+    """How far a service's facts go. `watermark`: nothing will later be recorded at or before it, ever."""
 
     epoch: UUID
     sequence: int
@@ -89,7 +98,7 @@ async def add(session: AsyncSession, *events: Event) -> None:
 
 _LAST = text(
     """
-    select o.epoch, l.sequence, l.recorded_at, l.chain, clock_timestamp() as now
+    select o.epoch, o.promised, l.sequence, l.recorded_at, l.chain, clock_timestamp() as now
     from outbox_origin o left join lateral
          (select sequence, recorded_at, chain from outbox order by sequence desc limit 1) l on true
     """
@@ -108,6 +117,8 @@ async def number(session: AsyncSession, source: str, traceparent: str | None = N
     await session.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     last = (await session.execute(_LAST)).one()
     sequence, chain, at = last.sequence or 0, last.chain or "", last.now
+    if last.promised is not None:
+        at = max(at, last.promised)  # the clock may have stepped back
     if last.recorded_at is not None:
         at = max(at, last.recorded_at + timedelta(microseconds=1))
     rows = []
@@ -140,12 +151,70 @@ async def number(session: AsyncSession, source: str, traceparent: str | None = N
     return sequence
 
 
-async def head(connection: AsyncConnection | AsyncSession) -> Head:
-    """The head, read under the shared lock: a number given out is then committed or gone."""
+_PROMISE = text(
+    """
+    update outbox_origin set promised = greatest(
+        promised, clock_timestamp(), (select recorded_at + interval '1 microsecond' from outbox
+                                      order by sequence desc limit 1))
+    returning promised
+    """
+)
+
+
+async def head(connection: AsyncConnection) -> Head:
+    """The head with its watermark. Commit afterwards: what was promised of time must outlive this transaction.
+
+    Read under the shared lock: a number given out is then committed or gone. The promise is kept in the database, so
+    that no replica breaks it, also when the clock steps back; it is not worth a wait for the disk.
+    """
+    await connection.execute(text("set local synchronous_commit to off"))
     await connection.execute(text("select pg_advisory_xact_lock_shared(:lock)"), {"lock": LOCK})
+    promised = (await connection.execute(_PROMISE)).scalar_one()
     last = (await connection.execute(_LAST)).one()
-    watermark = last.now if last.recorded_at is None else max(last.now, last.recorded_at)
-    return Head(last.epoch, last.sequence or 0, last.chain or "", watermark - timedelta(microseconds=1))
+    return Head(last.epoch, last.sequence or 0, last.chain or "", promised - timedelta(microseconds=1))
+
+
+@dataclass(frozen=True)
+class End:
+    """Which log it is, and its last number."""
+
+    epoch: UUID
+    sequence: int
+
+
+async def end(connection: AsyncConnection | AsyncSession) -> End:
+    """How far the log goes, without a promise of time."""
+    last = (await connection.execute(_LAST)).one()
+    return End(last.epoch, last.sequence or 0)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What the stream does not have yet: how many facts, and for how many seconds the oldest of them waits."""
+
+    head: int
+    published: int
+    seconds: float
+
+    @property
+    def events(self) -> int:
+        return max(0, self.head - self.published)
+
+
+_WAITING = text(
+    """
+    select coalesce((select max(sequence) from outbox), 0) as head, p.published,
+           coalesce(extract(epoch from clock_timestamp() - (
+               select recorded_at from outbox where sequence = p.published + 1)), 0) as seconds
+    from (select coalesce(cast(:known as bigint), (select sequence from relayed)) as published) p
+    """
+)
+
+
+async def waiting(connection: AsyncConnection, known: int | None) -> Waiting:
+    """The relay's backlog; `known` is what this process knows to be published, else what was last noted counts."""
+    row = (await connection.execute(_WAITING, {"known": known})).one()
+    return Waiting(row.head, row.published, max(0.0, float(row.seconds)))
 
 
 _AFTER = (

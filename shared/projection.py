@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import (
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Index,
     Table,
     Text,
+    TextClause,
     delete,
     func,
     insert,
@@ -32,6 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.schema import CreateTable
 
+from shared import parking
 from shared.bus import CHAIN, EPOCH, SEQUENCE, Bus, BusUnavailable, Inbox
 from shared.database import COMMON, is_passing
 from shared.errors import Unavailable
@@ -122,12 +124,15 @@ class Standing:
     checked_at: datetime | None
     generation: str
     """Which set of tables; rows made again are looked at anew, though every replica answers the same from them."""
+    parked: tuple[UUID, ...] = ()
+    """Entities that are left aside: of these the rows say what was so before, so they count as no data."""
 
     def same_rows(self, other: "Standing | None") -> bool:
-        return other is not None and (self.position, self.epochs, self.generation) == (
+        return other is not None and (self.position, self.epochs, self.generation, self.parked) == (
             other.position,
             other.epochs,
             other.generation,
+            other.parked,
         )
 
 
@@ -155,7 +160,21 @@ class Following:
     stopped: Stopped | None = None
     owner_answers: bool = False
     bus_answers: bool = False
-    caught_up_once: bool = False
+
+
+@dataclass(frozen=True)
+class Into:
+    """Which tables a batch goes into: the live ones, or those of a generation that is being made."""
+
+    schema: str | None = None
+    released: UUID | None = None
+    """What is parked under this id is taken up here, as if it were released."""
+
+
+LIVE = Into()
+
+Entry = tuple[str, int, str, str]
+"""An event on its way in: epoch, sequence, chain, and its text."""
 
 
 class Projection:
@@ -222,6 +241,7 @@ class Attached:
         """Where the live rows stand, as far as this process has seen."""
         self._moved = asyncio.Event()
         self._rebuilding = asyncio.Lock()
+        self._applying = {owner: asyncio.Lock() for owner in view.owners}
 
     # - generations -
 
@@ -282,6 +302,13 @@ class Attached:
             await self.enter(session)
             yield session
 
+    @contextlib.asynccontextmanager
+    async def acting(self) -> AsyncIterator[AsyncSession]:
+        """A transaction on the live rows and on what is kept about them; committed at the end."""
+        async with self._sessions() as session, session.begin():
+            await self.enter(session)
+            yield session
+
     # - where we stand -
 
     async def stand(self, session: AsyncSession) -> Standing:
@@ -289,6 +316,7 @@ class Attached:
         table = self.view._checkpoint
         rows = {row.owner: row for row in await session.execute(select(table))}
         generation = await session.scalar(text("select current_setting('search_path')"))
+        aside = await parking.entities(session, self.view.name)
         marks = [rows[owner].watermark if owner in rows else None for owner in self.view.owners]
         newest = [row.recorded_at for row in rows.values() if row.recorded_at is not None]
         return Standing(
@@ -297,7 +325,13 @@ class Attached:
             max(newest) if newest else None,
             None if any(mark is None for mark in marks) else min(mark for mark in marks if mark is not None),
             str(generation),
+            aside,
         )
+
+    async def checkpoints(self, session: AsyncSession) -> dict[str, Checkpoint]:
+        """How far the rows that this session sees have followed each owner; an owner not met yet is left out."""
+        rows = await session.execute(select(self.view._checkpoint))
+        return {row.owner: Checkpoint(row.epoch, row.sequence, row.chain) for row in rows}
 
     async def _look(self) -> None:
         async with self._sessions() as session:
@@ -336,8 +370,14 @@ class Attached:
                 return self.standing is not None and self.standing.position.reached(asked)
 
     @property
-    def caught_up_once(self) -> bool:
-        return all(following.caught_up_once for following in self.following.values())
+    def filled(self) -> bool:
+        """Whether the live rows have once been as far as every owner."""
+        return self.standing is not None and self.standing.checked_at is not None
+
+    async def rest(self) -> None:
+        """Let what is being applied be committed, and take up nothing more."""
+        for lock in self._applying.values():
+            await lock.acquire()
 
     # - following -
 
@@ -413,16 +453,15 @@ class Attached:
         elif head.sequence > at.sequence:
             await self.heal(owner)
         if following.checkpoint >= head.sequence:
-            following.caught_up_once = True
             await self._checked(owner, head)
         await self._look()
 
-    async def _checked(self, owner: str, head: Head) -> None:
-        """Everything up to the owner's head is here, so nothing is missing up to its watermark."""
+    async def _checked(self, owner: str, head: Head, into: Into = LIVE) -> None:
+        """Where everything up to the owner's head is here, nothing is missing up to its watermark."""
         table = self.view._checkpoint
         here = (table.c.owner == owner) & (table.c.epoch == str(head.epoch)) & (table.c.sequence >= head.sequence)
         async with self._sessions() as session, session.begin():
-            await self.enter(session)
+            await self.enter(session, into.schema)
             await session.execute(update(table).where(here).values(watermark=head.watermark))
 
     async def heal(self, owner: str) -> None:
@@ -440,30 +479,45 @@ class Attached:
             if self.following[owner].stopped or self.following[owner].checkpoint >= page.head:
                 return
 
-    async def _apply(
-        self, owner: str, entries: Sequence[tuple[str, int, str, str]], *, from_feed: bool, schema: str | None = None
-    ) -> Decision:
+    async def next_of(self, owner: str) -> tuple[Entry | None, UUID | None]:
+        """The owner's event after the checkpoint, from its feed, and whose it is. Raises FeedUnavailable."""
+        head = await self.owners[owner].head()
+        async with self._sessions() as session, session.begin():
+            await self.enter(session)
+            at = await self._locked_checkpoint(session, owner, str(head.epoch))
+        page = await self.owners[owner].after(at.sequence, 1)
+        if not page.items:
+            return None, None
+        [item] = page.items
+        return (page.epoch, item.sequence, item.chain, item.event), item.entity
+
+    async def take(self, owner: str, entry: Entry) -> None:
+        """Apply one event from the owner's feed. Raises what its handler raises."""
+        await self._apply(owner, [entry], from_feed=True)
+
+    async def _apply(self, owner: str, entries: Sequence[Entry], *, from_feed: bool, into: Into = LIVE) -> Decision:
         """Apply a batch in one transaction; when one event fails, event by event up to it."""
         try:
-            decision = await self._apply_together(owner, entries, from_feed=from_feed, schema=schema)
-            if schema is None:
+            decision = await self._apply_together(owner, entries, from_feed=from_feed, into=into)
+            if into is LIVE:
                 self.following[owner].stopped = None
         except Exception as error:
             if isinstance(error, Unavailable) or is_passing(error):
                 raise
             if len(entries) == 1:
-                self._stop(owner, entries[0], error)
+                if into is LIVE:
+                    self._stop(owner, entries[0], error)
                 raise
             decision = Decision.APPLY
             for entry in entries:
-                decision = await self._apply(owner, [entry], from_feed=from_feed, schema=schema)
+                decision = await self._apply(owner, [entry], from_feed=from_feed, into=into)
                 if decision in (Decision.GAP, Decision.DIVERGED):
                     break
-        if schema is None:
+        if into is LIVE:
             await self._look()
         return decision
 
-    def _stop(self, owner: str, entry: tuple[str, int, str, str], error: Exception) -> None:
+    def _stop(self, owner: str, entry: Entry, error: Exception) -> None:
         _, sequence, _, event = entry
         marker = event[:200].partition('"id":"')[2][:36]
         previous = self.following[owner].stopped
@@ -473,15 +527,14 @@ class Attached:
                 "a view stopped at an event", view=self.view.name, owner=owner, event_id=marker, sequence=sequence
             )
 
-    async def _apply_together(
-        self, owner: str, entries: Sequence[tuple[str, int, str, str]], *, from_feed: bool, schema: str | None
-    ) -> Decision:
-        table = self.view._checkpoint
+    async def _apply_together(self, owner: str, entries: Sequence[Entry], *, from_feed: bool, into: Into) -> Decision:
         outcome = Decision.DROP
         newest: datetime | None = None
-        async with self._sessions() as session, session.begin():
-            await self.enter(session, schema)
+        resting = self._applying[owner] if into is LIVE else contextlib.nullcontext()
+        async with resting, self._sessions() as session, session.begin():
+            await self.enter(session, into.schema)
             at = await self._locked_checkpoint(session, owner, entries[0][0] if from_feed else None)
+            aside = await parking.aside(session, self.view.name, owner, at.epoch, besides=into.released)
             for epoch, sequence, chain, event in entries:
                 decision = decide(at, epoch, sequence, chain, event, from_feed=from_feed)
                 if decision is Decision.DROP:
@@ -489,21 +542,30 @@ class Attached:
                 outcome = decision
                 if decision is not Decision.APPLY:
                     break
-                newest = await self._handle(session, event) or newest
+                newest = await self._handle(session, sequence, event, aside) or newest
                 at = Checkpoint(epoch, sequence, chain)
             await write_changes(session)
-            values: dict[str, Any] = {"epoch": at.epoch, "sequence": at.sequence, "chain": at.chain}
-            if newest is not None:
-                values["recorded_at"] = newest
-            await session.execute(update(table).where(table.c.owner == owner).values(values))
+            await self._record(session, owner, at, newest)
         return outcome
 
-    async def _handle(self, session: AsyncSession, text: str) -> datetime | None:
+    async def _record(self, session: AsyncSession, owner: str, at: Checkpoint, newest: datetime | None) -> None:
+        table = self.view._checkpoint
+        values: dict[str, Any] = {"epoch": at.epoch, "sequence": at.sequence, "chain": at.chain}
+        if newest is not None:
+            values["recorded_at"] = newest
+        await session.execute(update(table).where(table.c.owner == owner).values(values))
+
+    async def _handle(
+        self, session: AsyncSession, sequence: int, text: str, aside: Sequence[parking.Parked]
+    ) -> datetime | None:
+        if any(one.sequence == sequence for one in aside):
+            return None
         event = Event.decode(text)
         if event is None:
             return None
         handler = self.view._handlers.get(event.type)
-        if handler is not None:
+        left_aside = any(one.entity == event.entity and one.sequence < sequence for one in aside)
+        if handler is not None and not left_aside:
             await handler(session, event)
         return event.recorded_at
 
@@ -523,24 +585,30 @@ class Attached:
 
     # - making it again -
 
-    async def rebuild(self, *, compare: bool = True) -> "Rebuilt":
+    async def rebuild(self, *, compare: bool = True, released: UUID | None = None, by: str = "") -> "Rebuilt":
         """Fill a new generation beside the live one from the feeds, compare, and switch in one row.
 
         With `compare`, rows that differ from the live ones are named and the live ones stay: something is wrong that a
-        person must see. Without it (the owner's log is another one) there is nothing to compare with.
+        person must see. Without it (the owner's log is another one) there is nothing to compare with. What is parked
+        under the id `released` is taken up, and is released, `by` whom, in the switch.
         """
+        async with self.made_beside() as schema:
+            return await self._fill_and_switch(Into(schema, released), compare=compare, by=by)
+
+    @contextlib.asynccontextmanager
+    async def made_beside(self) -> AsyncIterator[str]:
+        """A new generation to fill; taken away again unless it has become the live one."""
         async with self._rebuilding:
             await self._sweep()
             async with self._engine.begin() as connection:
                 schema = await self._make_generation(connection)
             try:
-                return await self._fill_and_switch(schema, compare=compare)
-            except BaseException:
+                yield schema
+            finally:
                 async with self._engine.begin() as connection:
                     await self._drop(connection, schema)
-                raise
 
-    async def _fill_and_switch(self, schema: str, *, compare: bool) -> "Rebuilt":
+    async def _fill_and_switch(self, into: Into, *, compare: bool, by: str) -> "Rebuilt":
         """With `compare`, no further than the live rows have come; without, to the heads as they are when asked."""
         events = 0
         table = self.view._checkpoint
@@ -548,36 +616,35 @@ class Attached:
             await self.enter(session)
             ends = {row.owner: row.sequence for row in await session.execute(select(table))}
         for owner in self.view.owners:
-            events += await self._fill(schema, owner, upto=ends.get(owner, 0) if compare else None)
+            events += await self.fill(into, owner, upto=ends.get(owner, 0) if compare else None)
         async with self._sessions() as session, session.begin():
             await self.enter(session)
-            await session.execute(text("set local statement_timeout to '10min'"))
-            await session.execute(text("set local idle_in_transaction_session_timeout to '10min'"))
+            await take_time(session)
             live = await session.scalar(text("select split_part(current_setting('search_path'), '\"', 2)"))
             locked = select(table).order_by(table.c.owner).with_for_update()
             ends = {row.owner: row.sequence for row in await session.execute(locked)}
             for owner in self.view.owners:
-                events += await self._fill(schema, owner, upto=ends.get(owner, 0) if compare else None)
-            differing = await self._differing(session, str(live), schema) if compare else []
+                events += await self.fill(into, owner, upto=ends.get(owner, 0) if compare else None)
+            differing = await self.differing(session, into.schema) if compare else []
             if not differing:
                 retired = {"live": False, "retired_at": func.now()}
                 await session.execute(update(generation).where(generation.c.schema == live).values(retired))
-                await session.execute(update(generation).where(generation.c.schema == schema).values(live=True))
-        if differing:
-            async with self._engine.begin() as connection:
-                await self._drop(connection, schema)
+                await session.execute(update(generation).where(generation.c.schema == into.schema).values(live=True))
+                await session.execute(_inherited(str(live), str(into.schema)))
+                if into.released is not None:
+                    await parking.released(session, into.released, by)
         for following in self.following.values():
             following.stopped = None
         await self._look()
         return Rebuilt(events, differing)
 
-    async def _fill(self, schema: str, owner: str, upto: int | None = None) -> int:
+    async def fill(self, into: Into, owner: str, upto: int | None = None) -> int:
         """Follow the feed into a generation, to a sequence or to the head of now; the number of events taken.
 
         Not to whatever the head has become: an owner that goes on telling would be followed for ever.
         """
         async with self._sessions() as session, session.begin():
-            await self.enter(session, schema)
+            await self.enter(session, into.schema)
             head = await self.owners[owner].head()
             at = await self._locked_checkpoint(session, owner, str(head.epoch))
         start = at.sequence
@@ -587,26 +654,42 @@ class Attached:
             if not page.items:
                 break
             entries = [(page.epoch, item.sequence, item.chain, item.event) for item in page.items]
-            decision = await self._apply(owner, entries, from_feed=True, schema=schema)
+            decision = await self._apply(owner, entries, from_feed=True, into=into)
             if decision is not Decision.APPLY:
                 raise FeedUnavailable(f"The log of {owner} changed while it was read; try again.")
             at = Checkpoint(page.epoch, page.items[-1].sequence, page.items[-1].chain)
+        await self._checked(owner, head, into)
         return at.sequence - start
 
-    async def _differing(self, session: AsyncSession, live: str, made: str) -> list[str]:
-        """The tables whose rows differ between two generations."""
-        differing = []
-        for table in self.view.base.metadata.sorted_tables:
-            columns = [f'"{column.name}"' for column in table.columns if column.name != "watermark"]
-            digest = (
-                "select count(*) || ':' || coalesce(md5(string_agg(h, '' order by h)), '') from"  # noqa: S608  # our own names
-                f' (select md5(row({",".join(columns)})::text) as h from "{{schema}}"."{table.name}") as rows'
-            )
-            ours = await session.scalar(text(digest.format(schema=live)))
-            theirs = await session.scalar(text(digest.format(schema=made)))
-            if ours != theirs:
-                differing.append(table.name)
-        return differing
+    async def differing(self, live: AsyncSession, made: str | None) -> list[str]:
+        """The tables whose rows differ between the tables that a session sees and those of a generation."""
+        found = []
+        async with self._sessions() as session:
+            await self.enter(session, made)
+            await take_time(session)
+            for table in self.view.base.metadata.sorted_tables:
+                digest = text(
+                    "select count(*) || ':' || coalesce(md5(string_agg(h, '' order by h)), '') from"  # noqa: S608  # our own names
+                    f' (select md5({_whole_row(table)}) as h from "{table.name}") as rows'
+                )
+                if await live.scalar(digest) != await session.scalar(digest):
+                    found.append(table.name)
+        return found
+
+    async def first_difference(self, live: AsyncSession, made: str, name: str) -> str:
+        """Of a table that differs, the first row that only one side has, or that both have unlike; by its key."""
+        table = next(one for one in self.view.base.metadata.sorted_tables if one.name == name)
+        keys = ", ".join(f'"{column.name}"::text' for column in table.primary_key)
+        query = text(f'select array[{keys}] as key, md5({_whole_row(table)}) as digest from "{name}" order by 1')  # noqa: S608
+        async with self._sessions() as session:
+            await self.enter(session, made)
+            await take_time(session)
+            ours = {tuple(row.key): row.digest for row in await live.execute(query)}
+            theirs = {tuple(row.key): row.digest for row in await session.execute(query)}
+        key = min(one for one in ours.keys() | theirs.keys() if ours.get(one) != theirs.get(one))
+        how = "unlike the logs" if key in ours and key in theirs else "not in the logs" if key in ours else "missing"
+        named = ", ".join(f"{column.name}={value}" for column, value in zip(table.primary_key, key, strict=True))
+        return f"{name} ({named}): {how}"
 
     async def _sweep(self) -> None:
         """Drop generations that nobody can still be reading, and the leftovers of a rebuild that was killed."""
@@ -632,6 +715,26 @@ class Attached:
         for owner in self.owners.values():
             if isinstance(owner, FeedClient):
                 await owner.close()
+
+
+def _inherited(live: str, made: str) -> TextClause:
+    """Until when nothing can be missing holds of the new rows too, as far as they go on from the live ones."""
+    return text(
+        f'update "{made}".checkpoint m set watermark = greatest(m.watermark, l.watermark)'  # noqa: S608  # our own names
+        f' from "{live}".checkpoint l where m.owner = l.owner and m.epoch = l.epoch and m.sequence >= l.sequence'
+    )
+
+
+def _whole_row(table: Table) -> str:
+    """A row as text, but for what is no part of the truth: until when nothing can be missing."""
+    columns = ",".join(f'"{column.name}"' for column in table.columns if column.name != "watermark")
+    return f"row({columns})::text"
+
+
+async def take_time(session: AsyncSession) -> None:
+    """Let this transaction last as long as reading whole logs takes."""
+    await session.execute(text("set local statement_timeout to '30min'"))
+    await session.execute(text("set local idle_in_transaction_session_timeout to '2h'"))
 
 
 @dataclass(frozen=True)

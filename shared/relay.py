@@ -51,8 +51,11 @@ class Relay:
         self._woken = asyncio.Event()
         self._epoch = ""
         self.sent: int | None = None
-        """The last sequence known to be on the bus; None while that is not known."""
+        """The last sequence that this relay knows to be on the bus; None until it has looked."""
         self.leading = False
+        self._noted: int | None = None
+        self._note_at = 0.0
+        self._logged = ""
 
     def wake(self) -> None:
         """A commit calls this; the poll is the net under it."""
@@ -60,28 +63,55 @@ class Relay:
 
     async def run(self) -> None:
         """Publish for ever. Errors are logged once each, then tried again from a fresh look at the bus."""
-        told = ""
         while True:
             try:
                 async with self._leadership():
-                    sent = await self._resync()
-                    while True:
-                        self._woken.clear()
-                        self.sent = sent.sequence
-                        tried = await self._forward(sent)
-                        told = ""
-                        if tried < IN_FLIGHT:
-                            await self._wait()
+                    await self._lead(await self._resync())
             except (BusUnavailable, BusRefused) as error:
-                if repr(error) != told:
-                    told = repr(error)
-                    log.info("the relay waits for the bus", service=self._service, reason=told)
+                if repr(error) != self._logged:
+                    self._logged = repr(error)
+                    log.info("the relay waits for the bus", service=self._service, reason=self._logged)
             except Exception as error:
-                if repr(error) != told:
-                    told = repr(error)
+                if repr(error) != self._logged:
+                    self._logged = repr(error)
                     log.exception("the relay failed and tries again", service=self._service)
-            self.sent, self.leading = None, False
+            self.leading = False
             await asyncio.sleep(0.25)
+
+    async def _lead(self, sent: Sent) -> None:
+        """Publish from there on, until the bus or the database fails."""
+        self._noted = None
+        try:
+            while True:
+                self._woken.clear()
+                self.sent = sent.sequence
+                await self._note(sent.sequence)
+                tried = await self._forward(sent)
+                self._logged = ""
+                if tried < IN_FLIGHT:
+                    await self._wait()
+        finally:
+            self._note_at = 0.0
+            await self._note(sent.sequence)
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until everything told so far is on the bus, as far as this relay leads; False when it takes too long."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        async with self._engine.connect() as connection:
+            head = (await outbox.end(connection)).sequence
+        while self.leading and (self.sent or 0) < head:
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            self.wake()
+            await asyncio.sleep(0.02)
+        return True
+
+    async def _note(self, sequence: int) -> None:
+        """Keep for health and metrics how far the stream goes; once a second is enough."""
+        now = asyncio.get_running_loop().time()
+        if sequence != self._noted and now >= self._note_at:
+            await self._connection.execute(update(outbox.relayed).values(sequence=sequence))
+            self._noted, self._note_at = sequence, now + 1
 
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -126,9 +156,9 @@ class Relay:
             return Sent(max(0, head.sequence - self._settings.refill), message_id, number)
         return Sent(sequence, message_id, number)
 
-    async def _head(self) -> outbox.Head:
-        async with self._engine.begin() as connection:
-            return await outbox.head(connection)
+    async def _head(self) -> outbox.End:
+        async with self._engine.connect() as connection:
+            return await outbox.end(connection)
 
     async def _is_mine(self, sequence: int, chain: str) -> bool:
         async with self._engine.connect() as connection:

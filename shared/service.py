@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from starlette.types import ASGIApp
 
-from shared import migrations, outbox
+from shared import migrations, outbox, parking, verification
 from shared import settings as settings_module
 from shared.access import Gate, HouseOrToken
 from shared.bus import Bus, NatsBus
@@ -26,7 +26,7 @@ from shared.calendar import day_of, written
 from shared.database import check_durability, engine, sessions
 from shared.feed import LONGEST_WAIT, MOST, spliced
 from shared.http import Door, Porch, Session, install_problems, problem, shielded
-from shared.projection import Attached, Projection
+from shared.projection import Attached, Following, Projection
 from shared.relay import Relay
 from shared.settings import Settings
 
@@ -49,6 +49,7 @@ class Service:
     view: Attached | None = None
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     ready: bool = False
+    relaying: asyncio.Task[None] | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     recorded: asyncio.Event = field(default_factory=asyncio.Event)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
@@ -155,12 +156,7 @@ async def _start(service: Service) -> None:
     told = ""
     while True:
         try:
-            async with service.engine.connect() as connection:
-                if service.settings.durability == "required":
-                    await check_durability(connection)
-            await migrations.upgrade(service.engine, service.name)
-            if service.view is not None:
-                await service.view.prepare()
+            await _prepare(service)
             break
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if repr(error) != told:
@@ -178,11 +174,41 @@ async def _start(service: Service) -> None:
     if isinstance(service.bus, NatsBus):
         service.bus.start()
     async with asyncio.TaskGroup() as group:
+        group.create_task(_stay_prepared(service), name="prepared")
         if service.relay is not None:
-            group.create_task(service.relay.run(), name="relay")
+            service.relaying = group.create_task(service.relay.run(), name="relay")
         if service.view is not None:
             for owner in service.view.owners:
                 group.create_task(service.view.follow(owner), name=f"follow-{owner}")
+            given = service.settings.verify_at, service.settings.zone, service.now
+            group.create_task(verification.nightly(service.view, service.engine, *given), name="verify")
+
+
+async def _prepare(service: Service) -> None:
+    """Database, durability, tables. Raises RuntimeError for a database that may forget."""
+    async with service.engine.connect() as connection:
+        if service.settings.durability == "required":
+            await check_durability(connection)
+    await migrations.upgrade(service.engine, service.name)
+    if service.view is not None:
+        await service.view.prepare()
+
+
+async def _stay_prepared(service: Service) -> None:
+    """When the database comes back empty (lost, and made anew), make its tables again; views then fill themselves."""
+    while True:
+        await asyncio.sleep(1)
+        try:
+            async with service.engine.connect() as connection:
+                there = await connection.scalar(text("select to_regclass('public.generation') is not null"))
+            if there:
+                continue
+            service.ready = False
+            log.error("the database came back empty; its tables are made again", service=service.name)
+            await _prepare(service)
+            service.ready = True
+        except (SQLAlchemyError, OSError, TimeoutError, RuntimeError) as error:
+            log.debug("the database does not answer", service=service.name, reason=repr(error)[:300])
 
 
 @contextlib.contextmanager
@@ -214,6 +240,15 @@ async def _stop(service: Service, behind: Sequence[asyncio.Task[None]]) -> None:
     service.ready = False
     service.stopping.set()
     await service.finish_all()
+    with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+        async with asyncio.timeout(3):
+            if service.relay is not None:
+                await service.relay.drained(seconds=2)
+            if service.relaying is not None:
+                service.relaying.cancel()
+                await asyncio.wait([service.relaying])
+            if service.view is not None:
+                await service.view.rest()
     for task in behind:
         task.cancel()
     await asyncio.wait(behind, timeout=3)
@@ -250,7 +285,9 @@ def _feed() -> APIRouter:
     @router.get("/events/head")
     async def head_of_events(request: Request, session: Session) -> dict[str, Any]:
         """How far the log goes: epoch, sequence, chain; nothing will be recorded at or before `watermark`."""
-        head = await outbox.head(session)
+        service: Service = request.app.state.service
+        async with service.engine.begin() as connection:
+            head = await outbox.head(connection)
         return {
             "epoch": str(head.epoch),
             "sequence": head.sequence,
@@ -276,8 +313,8 @@ def _feed() -> APIRouter:
                 async with asyncio.timeout(wait):
                     await recorded.wait()
             rows = await outbox.after(session, after, limit)
-        head = await outbox.head(session)
-        return Response(spliced(head.epoch, head.sequence, rows), media_type="application/json")
+        end = await outbox.end(session)
+        return Response(spliced(end.epoch, end.sequence, rows), media_type="application/json")
 
     return router
 
@@ -305,16 +342,23 @@ def _health() -> APIRouter:
         service: Service = request.app.state.service
         found: dict[str, Any] = {"service": service.name, "reason": await _not_ready(service) or "ready"}
         if service.relay is not None and service.ready:
-            async with service.engine.begin() as connection:
-                head = (await outbox.head(connection)).sequence
-            found["outbox"] = {"head": head, "published": service.relay.sent, "leading": service.relay.leading}
+            waiting = await _waiting(service, service.relay)
+            found["outbox"] = {
+                "head": waiting.head,
+                "published": waiting.published,
+                "waiting": waiting.events,
+                "oldestWaitsSeconds": round(waiting.seconds, 3),
+                "leading": service.relay.leading,
+            }
         if service.view is not None:
-            found["views"] = {service.view.view.name: _following(service.view)}
+            found["views"] = {service.view.view.name: await _view_detail(service)}
         return found
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
-        return Response(generate_latest(_metrics(request.app.state.service)), media_type="text/plain; version=0.0.4")
+        service: Service = request.app.state.service
+        found = await _gauges(service)
+        return Response(generate_latest(_registry(found)), media_type="text/plain; version=0.0.4")
 
     return router
 
@@ -327,45 +371,113 @@ async def _not_ready(service: Service) -> str | None:
             await connection.execute(text("select 1"))
     except (SQLAlchemyError, OSError, TimeoutError):
         return "The database does not answer."
-    if service.view is not None and service.relay is None and not service.view.caught_up_once:
+    if service.view is not None and service.relay is None and not service.view.filled:
         return "The view is being filled."
     return None
 
 
-def _following(view: Attached) -> dict[str, Any]:
+async def _waiting(service: Service, relay: Relay) -> outbox.Waiting:
+    async with service.engine.connect() as connection:
+        return await outbox.waiting(connection, relay.sent if relay.leading else None)
+
+
+async def _view_detail(service: Service) -> dict[str, Any]:
+    """How far the view has followed each owner, what is parked, and what the last verification found."""
+    assert service.view is not None
+    found: dict[str, Any] = {owner: _following(one) for owner, one in service.view.following.items()}
+    if service.ready:
+        aside, last = await _kept_about(service.view)
+        found["parked"] = [
+            {
+                "id": str(one.id),
+                "owner": one.owner,
+                "entity": str(one.entity),
+                "sequence": one.sequence,
+                "eventId": one.event_id,
+                "parkedAt": written(one.parked_at),
+            }
+            for one in aside
+        ]
+        found["verified"] = None if last is None else last.told()
+    return found
+
+
+async def _kept_about(view: Attached) -> tuple[list[parking.Parked], verification.Verified | None]:
+    async with view.acting() as session:
+        return await parking.standing(session, view.view.name), await verification.last(session, view.view.name)
+
+
+def _following(following: Following) -> dict[str, Any]:
     return {
-        owner: {
-            "head": following.head,
-            "checkpoint": following.checkpoint,
-            "ownerAnswers": following.owner_answers,
-            "busAnswers": following.bus_answers,
-            "stoppedAt": None
-            if following.stopped is None
-            else {"eventId": following.stopped.event_id, "sequence": following.stopped.sequence},
-        }
-        for owner, following in view.following.items()
+        "head": following.head,
+        "checkpoint": following.checkpoint,
+        "ownerAnswers": following.owner_answers,
+        "busAnswers": following.bus_answers,
+        "stoppedAt": None
+        if following.stopped is None
+        else {
+            "eventId": following.stopped.event_id,
+            "sequence": following.stopped.sequence,
+            "reason": following.stopped.reason,
+        },
     }
 
 
-def _metrics(service: Service) -> CollectorRegistry:
+def _gauge(name: str, help: str, values: Mapping[tuple[str, ...], float], *labels: str) -> GaugeMetricFamily:
+    found = GaugeMetricFamily(f"kapstok_{name}", help, labels=labels)
+    for at, value in values.items():
+        found.add_metric(at, value)
+    return found
+
+
+async def _gauges(service: Service) -> list[GaugeMetricFamily]:
+    """What is measured now; without the database, what this process knows by itself."""
+    found = [_gauge("ready", "1 when the service can do its job", {(): 0.0 if await _not_ready(service) else 1.0})]
+    with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+        if service.relay is not None and service.ready:
+            waiting = await _waiting(service, service.relay)
+            found += [
+                _gauge("outbox_head_sequence", "Last sequence told", {(): float(waiting.head)}),
+                _gauge("relay_sent_sequence", "Last sequence known to be on the bus", {(): float(waiting.published)}),
+                _gauge("relay_backlog_events", "Facts that the bus does not have yet", {(): float(waiting.events)}),
+                _gauge("relay_backlog_seconds", "How long the oldest of them waits", {(): waiting.seconds}),
+                _gauge("relay_leading", "1 when this replica publishes", {(): float(service.relay.leading)}),
+            ]
+    if service.view is not None:
+        found += await _view_gauges(service, service.view)
+    return found
+
+
+async def _view_gauges(service: Service, view: Attached) -> list[GaugeMetricFamily]:
+    name = view.view.name
+    following: dict[tuple[str, ...], Following] = {(name, owner): one for owner, one in view.following.items()}
+    lag = {at: float(max(0, (one.head or 0) - one.checkpoint)) for at, one in following.items()}
+    stopped = {at: float(one.stopped is not None) for at, one in following.items()}
+    found = [
+        _gauge("view_lag_events", "Events behind the owner", lag, "view", "owner"),
+        _gauge("view_stopped", "1 when stopped at an event", stopped, "view", "owner"),
+    ]
+    with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+        if service.ready:
+            aside, last = await _kept_about(view)
+            found.append(_gauge("view_parked", "Entities left aside", {(name,): float(len(aside))}, "view"))
+            if last is not None:
+                differing, at = float(len(last.differing)), last.at.timestamp()
+                found += [
+                    _gauge(
+                        "view_differing_tables", "Tables unlike the logs, as verified", {(name,): differing}, "view"
+                    ),
+                    _gauge("view_verified_timestamp_seconds", "When last verified", {(name,): at}, "view"),
+                ]
+    return found
+
+
+def _registry(gauges: list[GaugeMetricFamily]) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
 
     class Now:
         def collect(self) -> list[GaugeMetricFamily]:
-            found = []
-            if service.relay is not None:
-                sent = GaugeMetricFamily("kapstok_relay_sent_sequence", "Last sequence known to be on the bus")
-                sent.add_metric([], float(service.relay.sent or 0))
-                found.append(sent)
-            if service.view is not None:
-                lag = GaugeMetricFamily("kapstok_view_lag_events", "Events behind the owner", labels=["view", "owner"])
-                stopped = GaugeMetricFamily("kapstok_view_stopped", "1 when stopped", labels=["view", "owner"])
-                for owner, following in service.view.following.items():
-                    labels = [service.view.view.name, owner]
-                    lag.add_metric(labels, float(max(0, (following.head or 0) - following.checkpoint)))
-                    stopped.add_metric(labels, 1.0 if following.stopped else 0.0)
-                found += [lag, stopped]
-            return found
+            return gauges
 
     registry.register(Now())
     return registry

@@ -1,6 +1,7 @@
 """Everything a service reads from its environment, read once, when its app is made."""
 
 import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -53,6 +54,8 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     head_check_seconds: float = 1.0
     relay_poll_seconds: float = 0.5
+    verify_at: str = Field(default="03:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    """When, each night in the programme's time zone, views are made again from the logs and compared with the rows."""
 
     @cached_property
     def zone(self) -> ZoneInfo:
@@ -69,8 +72,14 @@ class Settings(BaseSettings):
 
 def read() -> Settings:
     """Read the environment; a misspelt `KAPSTOK_` name is refused instead of silently ignored."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    return of(os.environ)
+
+
+def of(environment: Mapping[str, str]) -> Settings:
+    """The settings that an environment gives, as `read` does for one's own."""
+    given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    known = {PREFIX + name.upper(): name for name in Settings.model_fields}
+    unknown = sorted(given.keys() - known)
     if unknown:
         raise ValueError(f"Unknown settings in the environment: {', '.join(unknown)}.")
-    return Settings()
+    return Settings(**{known[name]: value for name, value in given.items()})  # type: ignore[arg-type]  # texts, parsed

@@ -58,7 +58,8 @@ class Change:
 
 def _id(standing: Standing, day: date) -> str:
     """Names a state. Another log that is as long stands at the same position, so the epochs are in it too."""
-    return f"{standing.position}@{day}@{sha256(standing.epochs.encode()).hexdigest()[:8]}"
+    logs = "/".join([standing.epochs, *map(str, standing.parked)])
+    return f"{standing.position}@{day}@{sha256(logs.encode()).hexdigest()[:8]}"
 
 
 def _json(value: Any) -> str:

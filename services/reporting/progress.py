@@ -27,7 +27,7 @@ from services.reporting.rows import (
 )
 from services.reporting.rules import NO_DATA, Coverage, LinkFacts
 from shared.calendar import day_of, start_of
-from shared.errors import Invalid, NotFound
+from shared.errors import Invalid, NotFound, Unavailable
 from shared.events.monitor import Confidence, Implementation, ObligationState, RoundState, Verdict, obligation_state
 from shared.events.programme import ActionState, LinkState, ObligationLevel, PartnerKind
 from shared.events.recommendations import Kind, RegisterState, Strength, Vocabulary
@@ -84,6 +84,8 @@ class Snapshot:
     obligations: list[ObligationRow]
     claims: dict[UUID, ClaimRow]
     verdicts: dict[UUID, UptakeRow]
+    parked: frozenset[UUID] = frozenset()
+    """What a view had to leave aside: of these the rows say what was so before, so they count as no data."""
 
     @cached_property
     def action_by_id(self) -> dict[UUID, ActionRow]:
@@ -145,6 +147,8 @@ class Snapshot:
         covered, share = rules.coverage(links)
         implementation = rules.reported_implementation(links, self.reported)
         verdict = self.verdicts.get(recommendation.entity)
+        if recommendation.entity in self.parked:
+            implementation = verdict = None
         return RecommendationItem(
             id=recommendation.entity,
             reference=recommendation.reference,
@@ -257,8 +261,9 @@ class Snapshot:
         return partner is not None and partner.kind is PartnerKind.DEMONSTRATION
 
 
-async def snapshot(session: AsyncSession, moment: Moment) -> Snapshot:
-    """Read every row that held at the moment, in the order of entry."""
+async def snapshot(session: AsyncSession, moment: Moment, parked: Iterable[UUID] = ()) -> Snapshot:
+    """Read every row that held at the moment, in the order of entry; what is parked counts as no data."""
+    aside = frozenset(parked)
 
     async def rows(kind: type[R]) -> list[R]:
         found = select(kind).where(*kind.at(moment.held, moment.known)).order_by(kind.entity)
@@ -270,11 +275,12 @@ async def snapshot(session: AsyncSession, moment: Moment) -> Snapshot:
         partners=await rows(PartnerRow),
         recommendations=await rows(RecommendationRow),
         actions=await rows(ActionRow),
-        links=await rows(LinkRow),
+        links=[row for row in await rows(LinkRow) if row.entity not in aside],
         rounds=await rows(RoundRow),
-        obligations=await rows(ObligationRow),
-        claims={row.entity: row for row in await rows(ClaimRow)},
-        verdicts={row.entity: row for row in await rows(UptakeRow)},
+        obligations=[row for row in await rows(ObligationRow) if row.entity not in aside],
+        claims={row.entity: row for row in await rows(ClaimRow) if not aside & {row.entity, row.report_id}},
+        verdicts={row.entity: row for row in await rows(UptakeRow) if row.assessment_id not in aside},
+        parked=aside,
     )
 
 
@@ -290,20 +296,28 @@ class Newest:
 
     async def get(self) -> tuple[Standing, Snapshot]:
         async with self._reading, self._view.reading() as session:
-            standing = await self._view.stand(session)
+            standing = await self._stand(session)
             moment = Moment.live(standing, self._today(), self._zone)
             if self._kept is None or not standing.same_rows(self._kept[0]) or self._kept[1].moment != moment:
-                self._kept = standing, await snapshot(session, moment)
+                self._kept = standing, await snapshot(session, moment, standing.parked)
             return self._kept
+
+    async def _stand(self, session: AsyncSession) -> Standing:
+        """Where the rows stand. Raises Unavailable while they are being filled for the first time."""
+        standing = await self._view.stand(session)
+        if standing.checked_at is None:
+            raise Unavailable("These figures are being made; ask again in a moment.")
+        return standing
 
     async def at(self, as_of: datetime | None, known_at: datetime | None) -> tuple[Standing, Snapshot]:
         """What held at a moment, as known at another; the live snapshot when neither is asked for."""
         if as_of is None and known_at is None:
             return await self.get()
         async with self._view.reading() as session:
-            standing = await self._view.stand(session)
+            standing = await self._stand(session)
             live = Moment.live(standing, self._today(), self._zone)
-            return standing, await snapshot(session, Moment.asked_for(as_of, known_at, live, self._zone))
+            moment = Moment.asked_for(as_of, known_at, live, self._zone)
+            return standing, await snapshot(session, moment, standing.parked)
 
 
 # --- the items behind a figure ---------------------------------------------------------------------------------
@@ -511,6 +525,8 @@ class Head(Out):
     """The rules behind the figures, by name, with their versions."""
     demonstration: bool
     """Whether anything invented is counted here."""
+    parked: int
+    """Entities of which a fact could not be taken up; until that is mended they count as no data."""
 
 
 class Overlap(Out):
@@ -564,6 +580,7 @@ def head(now: Snapshot, standing: Standing, known_at: datetime | None = None) ->
         "day": moment.day,
         "rule": rules.VERSIONS,
         "demonstration": any(partner.kind is PartnerKind.DEMONSTRATION for partner in now.partners),
+        "parked": len(now.parked),
     }
 
 

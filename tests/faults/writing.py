@@ -9,16 +9,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 import httpx
 
 from deploy.embedded import Postgres
 from deploy.issuer import Issuer
 from services.reporting.rows import progress
+from shared.calendar import written
 from shared.database import engine
 from shared.feed import MOST, FeedClient
-from shared.outbox import link
+from shared.outbox import LOCK, link
 from shared.settings import Settings
 from tests.house import eventually
 
@@ -287,3 +288,51 @@ async def _when_answered(system: System, service: str) -> dict[str, str]:
 
         await eventually(there, 20)
     return await shown(system, service)
+
+
+# --- what no service would write ---------------------------------------------------------------------------------
+
+
+async def slip_in(system: System, service: str, event: dict[str, Any] | str, entity: str | None = None) -> int:
+    """Put an event in a log by SQL, numbered and chained as its owner would; its sequence. Text goes as it stands."""
+    database = system.settings(service).database_url.get_secret_value().rpartition("/")[2]
+    connection = await system.postgres.connect(database)
+    try:
+        async with connection.transaction():
+            await connection.execute("select pg_advisory_xact_lock($1)", LOCK)
+            last = await connection.fetchrow("select sequence, chain from outbox order by sequence desc limit 1")
+            sequence = (last["sequence"] if last else 0) + 1
+            at = await connection.fetchval("select clock_timestamp()")
+            if isinstance(event, dict):
+                event = event | {"sequence": f"{sequence:010d}", "time": written(at)}
+                text, id = json.dumps(event, separators=(",", ":")), event["id"]
+                kind, entity, version = event["type"], event["subject"], event["data"].get("version", 1)
+            else:
+                text, id, kind, version = event, str(uuid4()), "nl.kapstok-programme.unreadable.v1", 1
+            chain = link(last["chain"] if last else "", text)
+            row = (sequence, UUID(id), kind, UUID(entity or str(uuid4())), version, at, text, chain)
+            await connection.execute("insert into outbox values ($1, $2, $3, $4, $5, $6, $7, $8)", *row)
+        return int(sequence)
+    finally:
+        await connection.close()
+
+
+def an_event(service: str, kind: str, **data: Any) -> dict[str, Any]:
+    """A CloudEvent of a service, of any type, with any data."""
+    return {
+        "specversion": "1.0",
+        "id": str(uuid4()),
+        "source": f"urn:nld:oin:00000099000000001000:systeem:kapstok-{service}",
+        "type": f"nl.kapstok-{service}.{kind}",
+        "subject": str(uuid4()),
+        "datacontenttype": "application/json",
+        "sequencetype": "Integer",
+        "data": {"version": 1, "effectiveFrom": "2018-10-19", "actedBy": {"organisation": "x", "function": "y"}} | data,
+    }
+
+
+async def broken_event(system: System, service: str) -> tuple[str, str]:
+    """An event of a known type whose data fits nothing; its id and its entity."""
+    event = an_event(service, {"recommendations": "term-introduced.v1", "programme": "partner-registered.v1"}[service])
+    await slip_in(system, service, event)
+    return event["id"], event["subject"]

@@ -100,7 +100,8 @@ class Log:
         sequence = len(self.events) + 1
         told = fact.model_copy(update={"id": uuid4(), "sequence": sequence, "recorded_at": self.at})
         text = encoded(told)
-        self.events.append(Item(sequence, link(self.events[-1].chain if self.events else "", text), text))
+        chain = link(self.events[-1].chain if self.events else "", text)
+        self.events.append(Item(sequence, chain, text, told.entity))
         return told
 
     async def head(self) -> Head:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import chain as one_after_another
@@ -14,31 +14,41 @@ from zoneinfo import ZoneInfo
 
 import nats
 import pytest
-import pytest_asyncio
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from pydantic import SecretStr
 from sqlalchemy import event as on
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped
 
-from deploy.embedded import Postgres
-from shared.bus import CHAIN, EPOCH, SEQUENCE, MemoryBus
+from shared.bus import EPOCH
 from shared.calendar import start_of
-from shared.database import TYPES, engine
-from shared.events.event import Event, stream, subject
+from shared.events.event import Event, stream
 from shared.events.programme import ActionAssigned, ActionDescribed, ActionPlanned, ActionRescheduled
 from shared.feed import Page
 from shared.outbox import link
-from shared.projection import Attached, Checkpoint, Decision, Projection, Rebuilt, decide
-from shared.rows import Change, Followed, Piece, Temporal, follow_entity, tell
-from shared.settings import Settings
+from shared.projection import Attached, Checkpoint, Decision, Rebuilt, decide
+from shared.rows import Change, Piece, tell
 from shared.texts import Text
 from tests.examples import term
-from tests.house import Builder, House, eventually
+from tests.house import House, eventually
 from tests.shared.facts import Log, example
+from tests.shared.plans import (
+    OWNER,
+    POISON,
+    Due,
+    Following,
+    Plan,
+    at_head,
+    checkpoint,
+    follow_anew,
+    is_so,
+    mended,
+    plan,
+    plans,
+    publish,
+    reschedule,
+    rows,
+)
 
 ZONE = ZoneInfo("Europe/Amsterdam")
 
@@ -333,59 +343,6 @@ def test_two_changes_by_one_event_leave_the_last_and_no_row_known_for_no_time() 
 
 # --- the same through PostgreSQL -------------------------------------------------------------------------------
 
-
-class Kept(DeclarativeBase):
-    type_annotation_map = TYPES
-
-
-class Plan(Temporal, Kept):
-    __tablename__ = "plan"
-    name: Mapped[str | None]
-    lead_id: Mapped[UUID | None]
-    due_on: Mapped[date | None]
-
-
-class Due(Followed, Kept):
-    __tablename__ = "due"
-    name: Mapped[str]
-    due_on: Mapped[date | None]
-
-
-plans = Projection("plans", Kept)
-POISON = "poison"
-
-
-@plans.on(ActionPlanned)
-async def planned(session: AsyncSession, event: ActionPlanned) -> None:
-    name = event.name.nl or ""
-    await follow_entity(session, Plan, event, name=name, lead_id=event.lead_id, due_on=event.due_on)
-    await follow_entity(session, Due, event, name=name, due_on=event.due_on)
-
-
-@plans.on(ActionRescheduled)
-async def rescheduled(session: AsyncSession, event: ActionRescheduled) -> None:
-    if event.reason == POISON:
-        raise ValueError(POISON)
-    await follow_entity(session, Plan, event, due_on=event.due_on)
-    await follow_entity(session, Due, event, due_on=event.due_on)
-
-
-async def mended(session: AsyncSession, event: ActionRescheduled) -> None:
-    await rescheduled(session, event.model_copy(update={"reason": "Mended."}))
-
-
-@plans.on(ActionAssigned)
-async def assigned(session: AsyncSession, event: ActionAssigned) -> None:
-    await follow_entity(session, Plan, event, lead_id=event.lead_id)
-
-
-@plans.on(ActionDescribed)
-async def described(session: AsyncSession, event: ActionDescribed) -> None:
-    await follow_entity(session, Plan, event, name=event.name.nl)
-    await follow_entity(session, Due, event, name=event.name.nl)
-
-
-OWNER = "programme"
 ROW_FIELDS = {"a": "name", "b": "lead_id", "c": "due_on"}
 
 
@@ -412,50 +369,6 @@ def _one_or_all(fact: Fact) -> Fact:
     """As one event can tell it: every field, or one."""
     names = FIELDS if len(fact.fields) == 3 else sorted(fact.fields)[:1]
     return Fact(fact.day, fact.told_at, {name: fact.fields[name] for name in names})
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def made_view(builder: Builder, postgres: Postgres) -> AsyncIterator[Attached]:
-    """A view of its own in reporting's database, with logs in memory in the place of its owner."""
-    name = await builder.database("reporting")
-    given = Settings(database_url=SecretStr(postgres.url("reporting", "kapstok", name)), head_check_seconds=0.1)
-    made = engine(given)
-    view = plans.attach("reporting", made, MemoryBus(), given)
-    await view.close()
-    view.owners = {OWNER: Log()}
-    await view.prepare()
-    yield view
-    await made.dispose()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def view(made_view: Attached) -> Attached:
-    """The same, on a fresh log."""
-    await follow_anew(made_view, Log())
-    return made_view
-
-
-async def follow_anew(view: Attached, log: Log, *sizes: int) -> None:
-    """Make the view again from this log, read in pages of these sizes over and over."""
-    log.sizes = cycle(sizes or (1000,))
-    view.owners = {OWNER: log}
-    assert (await view.rebuild(compare=False)).differing == []
-
-
-async def rows(view: Attached, row: Any) -> list[Any]:
-    async with view.reading() as session:
-        table = row.__table__
-        return [tuple(one) for one in await session.execute(select(table).order_by(*table.primary_key))]
-
-
-async def checkpoint(view: Attached) -> tuple[str, int, str]:
-    async with view.reading() as session:
-        return tuple((await session.execute(text("select epoch, sequence, chain from checkpoint"))).one())
-
-
-async def at_head(view: Attached, log: Log) -> None:
-    head = await log.head()
-    assert await checkpoint(view) == (str(head.epoch), head.sequence, head.chain)
 
 
 @given(history=st.lists(histories(), min_size=1, max_size=3), sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3))
@@ -508,48 +421,6 @@ async def test_the_rows_are_the_same_however_batched_and_say_what_a_plain_fold_s
 # --- following -------------------------------------------------------------------------------------------------
 
 
-def plan(entity: UUID | None = None) -> Event:
-    return example(ActionPlanned).model_copy(update={"entity": entity or uuid4(), "version": 1})
-
-
-def reschedule(entity: UUID, version: int, reason: str = "Later.", **fields: Any) -> Event:
-    given = {"entity": entity, "version": version, "reason": reason} | fields
-    return example(ActionRescheduled).model_copy(update=given)
-
-
-async def publish(view: Attached, log: Log, *sequences: int, epoch: str | None = None) -> None:
-    """Put events of a log on the bus, as its relay would; any of them, in any order."""
-    bus = view._bus
-    assert bus is not None
-    await bus.ensure_stream(OWNER)
-    for sequence in sequences:
-        item = log.events[sequence - 1]
-        headers = {EPOCH: epoch or str(log.epoch), SEQUENCE: str(sequence), CHAIN: item.chain}
-        await bus.publish(subject("nl.kapstok-programme.any.v1", uuid4()), item.event.encode(), headers)
-
-
-class Following:
-    """The view's loop, running while a test looks on."""
-
-    def __init__(self, view: Attached) -> None:
-        self.view = view
-
-    async def __aenter__(self) -> "Following":
-        self.task = asyncio.create_task(self.view.follow(OWNER))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.task.cancel()
-        await asyncio.wait({self.task})
-
-    async def reaches(self, log: Log) -> None:
-        async def there() -> bool:
-            await at_head(self.view, log)
-            return True
-
-        await eventually(there)
-
-
 async def test_a_view_follows_from_the_feed_alone(view: Attached) -> None:
     log = view.owners[OWNER]
     assert isinstance(log, Log)
@@ -566,17 +437,13 @@ async def test_a_view_follows_the_bus_without_a_gap_and_reads_no_feed(view: Atta
     assert isinstance(log, Log)
     view._settings = view._settings.model_copy(update={"head_check_seconds": 60})
     async with Following(view) as following:
-        await eventually(lambda: _is(view.following[OWNER].head == 0))
+        await eventually(lambda: is_so(view.following[OWNER].head == 0))
         log.sizes = iter(())  # from here on, a look into the feed fails
         for _ in range(5):
             log.tell(plan())
         await publish(view, log, 1, 2, 3, 4, 5)
         await following.reaches(log)
     view._settings = view._settings.model_copy(update={"head_check_seconds": 0.1})
-
-
-async def _is(value: bool) -> bool:
-    return value
 
 
 async def test_doubled_reordered_lost_and_foreign_messages_are_each_applied_once(view: Attached) -> None:

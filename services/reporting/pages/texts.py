@@ -9,6 +9,7 @@ TEXTS = {
             "acties zijn openbaar, maar over deze heeft nog geen partner hier gerapporteerd. Geen gegevens is niet nul."
         ),
         "demonstration": "Let op: hierin zijn verzonnen rapportages geteld, om te laten zien hoe Kapstok werkt.",
+        "parked": "Let op: van {count} onderdelen kon een feit niet worden verwerkt; die tellen nu als geen gegevens.",
         "per_domain": "Per domein",
         "per_partner": "Per ketenpartner",
         "domain": "Domein",
@@ -51,6 +52,7 @@ TEXTS = {
             "actions are public, but on these no partner has reported here yet. No data is not zero."
         ),
         "demonstration": "Mind: invented reports are counted here, made to show how Kapstok works.",
+        "parked": "Mind: of {count} entities a fact could not be taken up; these count as no data now.",
         "per_domain": "Per domain",
         "per_partner": "Per chain partner",
         "domain": "Domain",
