@@ -6,7 +6,7 @@ HOME_DIR ?= .local
 PORT_BASE ?= 8000
 export UV_PYTHON_DOWNLOADS = never
 
-.PHONY: up test check test-quick bench views verify rebuild retry park release token browser help
+.PHONY: up test check test-quick faults soak bench views verify rebuild retry park release token browser help
 
 help:       ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
@@ -22,6 +22,12 @@ test-quick: .venv/ready          ## without the browser and the faults
 
 check: .venv/ready          ## format, lint and types
 	$(VENV)/ruff format --check . && $(VENV)/ruff check . && $(VENV)/mypy shared services deploy bench
+
+faults: .venv/ready          ## every fault for real, with a result per row in docs/reliability.md
+	FAULTS_REPORT=docs/reliability.md $(VENV)/pytest tests/faults -n 2 --dist loadscope -q
+
+soak: .venv/ready          ## faults at random while writers go on: make soak MINUTES=30, SEED=… to have the same again
+	@$(VENV)/python -m tests.faults.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(SOAK)
 
 bench: .venv/ready          ## how fast: each promise with its limit in the same run
 	@$(VENV)/python -m bench.visible

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 from starlette.types import ASGIApp
 
 from shared import migrations, outbox, parking, verification
@@ -200,15 +200,18 @@ async def _stay_prepared(service: Service) -> None:
         await asyncio.sleep(1)
         try:
             async with service.engine.connect() as connection:
-                there = await connection.scalar(text("select to_regclass('public.generation') is not null"))
-            if there:
-                continue
+                if await _has_tables(connection):
+                    continue
             service.ready = False
             log.error("the database came back empty; its tables are made again", service=service.name)
             await _prepare(service)
             service.ready = True
         except (SQLAlchemyError, OSError, TimeoutError, RuntimeError) as error:
             log.debug("the database does not answer", service=service.name, reason=repr(error)[:300])
+
+
+async def _has_tables(connection: AsyncConnection) -> bool:
+    return bool(await connection.scalar(text("select to_regclass('public.generation') is not null")))
 
 
 @contextlib.contextmanager
@@ -368,9 +371,11 @@ async def _not_ready(service: Service) -> str | None:
         return "Starting or stopping."
     try:
         async with asyncio.timeout(2), service.engine.connect() as connection:
-            await connection.execute(text("select 1"))
+            there = await _has_tables(connection)
     except (SQLAlchemyError, OSError, TimeoutError):
         return "The database does not answer."
+    if not there:
+        return "The database is empty; its tables are being made."
     if service.view is not None and service.relay is None and not service.view.filled:
         return "The view is being filled."
     return None
