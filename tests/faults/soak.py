@@ -237,9 +237,7 @@ async def _run(asked: argparse.Namespace) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument(
-        "--writes", type=int, default=0, help="until so many are acknowledged, instead of minutes"
-    )
+    parser.add_argument("--writes", type=int, default=0, help="until so many are acknowledged, instead of minutes")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--only", help="these faults, with commas between them")
     parser.add_argument("--lose-bus", action="store_true", help="half-way, all data of the bus is lost")

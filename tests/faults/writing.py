@@ -155,6 +155,10 @@ async def writing(client: Client, writers: int = 4) -> AsyncIterator[Client]:
         await asyncio.gather(*tasks)
 
 
+async def has_written(client: Client, count: int) -> bool:
+    return client.count >= count
+
+
 # --- what the logs hold, what the views show ---------------------------------------------------------------------
 
 
