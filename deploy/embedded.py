@@ -233,6 +233,9 @@ class Nats:
     home: Path
     port: int
     log: Path
+    name: str = "kapstok-local"
+    more: str = ""
+    """Further lines of its configuration."""
     process: "subprocess.Popen[bytes] | None" = None
 
     @classmethod
@@ -248,8 +251,9 @@ class Nats:
         config = self.home / "nats.conf"
         config.write_text(
             f"listen: {LOOPBACK}:{self.port}\n"
-            "server_name: kapstok-local\n"
+            f"server_name: {self.name}\n"
             f'jetstream {{ store_dir: "{self.home}/store", sync_interval: always }}\n'
+            f"{self.more}\n"
         )
         binary = Path(sys.executable).parent / "nats-server"
         self.process = spawn([str(binary), "-c", str(config)], self.log)

@@ -14,10 +14,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.bus import CHAIN, EPOCH, MESSAGE_ID, SEQUENCE, Bus, Message
+from shared.bus import CHAIN, EPOCH, MESSAGE_ID, Bus, Message
 from shared.feed import MOST
 from shared.outbox import end, link, outbox
 from shared.projection import Attached
+from shared.relay import payload_of
 from shared.verification import Verified, verify
 
 
@@ -129,15 +130,14 @@ async def _messages(bus: Bus, service: str) -> AsyncIterator[Message]:
 async def _in_log(engine: AsyncEngine, message: Message, service: str) -> int:
     """The sequence of the event that a message holds. Raises Broken when the log says anything else there."""
     place = f"message {message.number} of {service}'s stream"
-    try:
-        sequence = int(message.headers.get(SEQUENCE, ""))
-    except ValueError:
-        raise Broken(f"{place}: it bears this log's epoch and no number.") from None
+    sequence = message.sequence
+    if sequence is None:
+        raise Broken(f"{place}: it bears this log's epoch and no number.")
     async with engine.connect() as connection:
         row = (await connection.execute(select(outbox).where(outbox.c.sequence == sequence))).one_or_none()
     if row is None:
         raise Broken(f"{place}: it holds event {sequence}, which the log does not have.")
-    if message.payload != row.event.encode() or message.headers.get(CHAIN) != row.chain:
+    if message.payload != payload_of(row.event) or message.headers.get(CHAIN) != row.chain:
         raise Broken(f"{place}: it holds another event {sequence} than the log.")
     if not message.headers.get(MESSAGE_ID, "").endswith(f"|{row.id}"):
         raise Broken(f"{place}: it bears another id than event {sequence} of the log.")

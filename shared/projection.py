@@ -34,7 +34,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.schema import CreateTable
 
 from shared import parking
-from shared.bus import CHAIN, EPOCH, SEQUENCE, Bus, BusUnavailable, Inbox
+from shared.bus import CHAIN, EPOCH, Bus, BusUnavailable, Inbox
 from shared.database import COMMON, is_passing
 from shared.errors import Unavailable
 from shared.events.event import Event
@@ -338,7 +338,10 @@ class Attached:
             await self.enter(session)
             standing = await self.stand(session)
         for owner, sequence in standing.position.sequences:
-            self.following[owner].checkpoint = sequence
+            following = self.following[owner]
+            following.checkpoint = sequence
+            if following.stopped is not None and sequence >= following.stopped.sequence:
+                following.stopped = None
         before, self.standing = self.standing, standing
         if not standing.same_rows(before):
             self._moved.set()
@@ -410,21 +413,21 @@ class Attached:
         following = self.following[owner]
         if inbox is None or self._bus is None or not self._bus.connected:
             following.bus_answers = False
-            await asyncio.sleep(timeout)
+            await asyncio.sleep(min(timeout, 0.25))
             return
         try:
             messages = await inbox.fetch(200, timeout)
             following.bus_answers = True
         except BusUnavailable:
             following.bus_answers = False
-            await asyncio.sleep(timeout)
+            await asyncio.sleep(min(timeout, 0.25))
             return
         if not messages:
             return
         entries = [
             (
                 message.headers.get(EPOCH, ""),
-                int(message.headers.get(SEQUENCE, "0")),
+                message.sequence or 0,
                 message.headers.get(CHAIN, ""),
                 message.payload.decode(errors="replace"),
             )
@@ -499,8 +502,6 @@ class Attached:
         """Apply a batch in one transaction; when one event fails, event by event up to it."""
         try:
             decision = await self._apply_together(owner, entries, from_feed=from_feed, into=into)
-            if into is LIVE:
-                self.following[owner].stopped = None
         except Exception as error:
             if isinstance(error, Unavailable) or is_passing(error):
                 raise

@@ -14,7 +14,6 @@ from shared import outbox
 from shared.bus import (
     CHAIN,
     EPOCH,
-    EXPECTED_LAST_ID,
     EXPECTED_LAST_SEQUENCE,
     MESSAGE_ID,
     SEQUENCE,
@@ -22,7 +21,7 @@ from shared.bus import (
     BusRefused,
     BusUnavailable,
 )
-from shared.events.event import subject
+from shared.events.event import MAX_BYTES, subject
 from shared.settings import Settings
 
 log = structlog.get_logger("kapstok.relay")
@@ -34,11 +33,21 @@ IN_FLIGHT = 256
 
 @dataclass
 class Sent:
-    """How far the stream goes: the last event in it, and what the next publish expects to find there."""
+    """How far the stream goes: the last event in it, and the stream's number that the next publish expects as last."""
 
     sequence: int
-    message_id: str | None
     number: int
+    left_out: bool = False
+    """Whether the bus had the last one lately and left it out, as it will the next ones: then no number is used."""
+
+
+def payload_of(event: str) -> bytes:
+    """What the bus gets of an event: its bytes, or nothing of one that is too large, which readers take from the feed.
+
+    No command makes such an event; but one that the bus refuses would hold up every event after it.
+    """
+    encoded = event.encode()
+    return encoded if len(encoded) <= MAX_BYTES else b""
 
 
 class Relay:
@@ -144,17 +153,16 @@ class Relay:
         last = await self._bus.last(self._service)
         number = await self._bus.last_number(self._service)
         if last is None:
-            return Sent(max(0, head.sequence - self._settings.refill), None, number)
-        message_id = last.headers.get(MESSAGE_ID)
-        if last.headers.get(EPOCH) != self._epoch:
+            return Sent(max(0, head.sequence - self._settings.refill), number)
+        sequence = last.sequence
+        if last.headers.get(EPOCH) != self._epoch or sequence is None:
             log.warning("the stream ends with another epoch's event", service=self._service, number=number)
-            return Sent(max(0, head.sequence - self._settings.refill), message_id, number)
-        sequence = int(last.headers.get(SEQUENCE, "0"))
+            return Sent(max(0, head.sequence - self._settings.refill), number)
         if not await self._is_mine(sequence, last.headers.get(CHAIN, "")):
             await self._take_new_epoch()
             head = await self._head()
-            return Sent(max(0, head.sequence - self._settings.refill), message_id, number)
-        return Sent(sequence, message_id, number)
+            return Sent(max(0, head.sequence - self._settings.refill), number)
+        return Sent(sequence, number)
 
     async def _head(self) -> outbox.End:
         async with self._engine.connect() as connection:
@@ -174,38 +182,40 @@ class Relay:
         log.error("the log went back; a new epoch begins", service=self._service, epoch=self._epoch)
 
     async def _forward(self, sent: Sent) -> int:
-        """Publish the next events, all in flight; advance by the unbroken run of acks. The count tried."""
+        """Publish the next events, all in flight; advance by the unbroken run of acks. The count tried.
+
+        Each names the number that must be the stream's last: so the bus refuses holes, and a relay that is no longer
+        the one. Only a message of somebody else's, in the very moment, can take a number of ours; then one of ours is
+        not in the stream, and readers take it from the feed. See docs/decisions/0002-a-stream-per-service.md.
+        """
         connection: AsyncConnection = self._connection
         batch = await outbox.after(connection, sent.sequence, IN_FLIGHT)
         publishes = []
-        previous = sent.message_id
-        for event in batch:
-            message_id = f"{self._source}|{event.id}"
+        guess = sent.left_out
+        for ahead, event in enumerate(batch):
             headers = {
-                MESSAGE_ID: message_id,
+                MESSAGE_ID: f"{self._source}|{event.id}",
+                EXPECTED_LAST_SEQUENCE: str(sent.number + (0 if guess else ahead)),
                 "Content-Type": "application/cloudevents+json; charset=UTF-8",
                 EPOCH: self._epoch,
                 SEQUENCE: str(event.sequence),
                 CHAIN: event.chain,
             }
-            if previous is None:
-                headers[EXPECTED_LAST_SEQUENCE] = str(sent.number)
-            else:
-                headers[EXPECTED_LAST_ID] = previous
-            previous = message_id
             publishes.append(
-                asyncio.create_task(self._bus.publish(subject(event.type, event.entity), event.event.encode(), headers))
+                asyncio.create_task(
+                    self._bus.publish(subject(event.type, event.entity), payload_of(event.event), headers)
+                )
             )
         outcomes = await asyncio.gather(*publishes, return_exceptions=True)
-        left_out = False
+        wrong = False
         for event, outcome in zip(batch, outcomes, strict=True):
-            if left_out and isinstance(outcome, BusRefused):
-                return IN_FLIGHT  # it expected what the bus left out; the next try expects what is really last
+            if wrong and isinstance(outcome, BusRefused):
+                return IN_FLIGHT  # we guessed wrong which number would be last; the next try knows
             if isinstance(outcome, BaseException):
                 raise outcome
             sent.sequence = event.sequence
-            if outcome:
-                sent.message_id = f"{self._source}|{event.id}"
-            left_out = left_out or not outcome
+            sent.number += outcome
+            sent.left_out = not outcome
+            wrong = wrong or sent.left_out != guess
             self.sent = sent.sequence
         return len(batch)

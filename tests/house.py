@@ -226,10 +226,19 @@ class Builder:
         return name
 
     @contextlib.asynccontextmanager
-    async def house(self, *services: str, **overrides: Any) -> AsyncIterator[House]:
-        """A running house, with only these services where any are named; ended afterwards."""
+    async def house(
+        self,
+        *services: str,
+        bus: Nats | None = None,
+        own: dict[str, dict[str, Any]] | None = None,
+        **overrides: Any,
+    ) -> AsyncIterator[House]:
+        """A running house, with only these services where any are named; ended afterwards, with its `bus`.
+
+        `overrides` are settings of every service, `own` those of one.
+        """
         with tempfile.TemporaryDirectory(dir=self._home) as folder:
-            nats = Nats.at(Path(folder), port=free_port())
+            nats = bus or Nats.at(Path(folder), port=free_port())
             nats.start()
             databases = {service: await self.database(service) for service in SERVICES}
             house = House(
@@ -239,6 +248,7 @@ class Builder:
                 {service: free_port() for service in SERVICES},
                 databases,
                 overrides=overrides,
+                own=own or {},
             )
             try:
                 await house.start(*services)

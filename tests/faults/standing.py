@@ -7,12 +7,13 @@ from uuid import uuid4
 
 import nats
 from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
 
-from deploy.embedded import end, free_port
+from deploy.embedded import Nats, end, free_port
 from deploy.stack import PORTS, Stack
 from shared.bus import MESSAGE_ID, SEQUENCE
 from shared.events.event import stream
-from tests.faults.writing import told
+from tests.faults.writing import System, told
 from tests.house import eventually
 
 
@@ -33,12 +34,15 @@ class Stored:
     sequence: int
 
 
-async def stored(stack: Stack, service: str = "programme") -> list[Stored]:
-    """Everything that stands in a service's stream, in its order."""
-    client = await nats.connect(stack.nats.url)
+async def stored(server: Nats, service: str = "programme") -> list[Stored]:
+    """Everything that stands in a service's stream, in its order; nothing when there is no stream."""
+    client = await nats.connect(server.url.split(","))
     try:
         js = client.jetstream()
-        count = (await js.stream_info(stream(service))).state.messages
+        try:
+            count = (await js.stream_info(stream(service))).state.messages
+        except NotFoundError:
+            return []
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
         reader = await js.pull_subscribe("", stream=stream(service), config=config)
         found: list[Stored] = []
@@ -51,9 +55,9 @@ async def stored(stack: Stack, service: str = "programme") -> list[Stored]:
         await client.close()
 
 
-async def last_stored(stack: Stack, service: str = "programme") -> int:
+async def last_stored(system: System, service: str = "programme") -> int:
     """The number of the newest fact in the stream; 0 for none."""
-    client = await nats.connect(stack.nats.url)
+    client = await nats.connect(system.nats.url.split(","))
     try:
         js = client.jetstream()
         state = (await js.stream_info(stream(service))).state
@@ -65,13 +69,13 @@ async def last_stored(stack: Stack, service: str = "programme") -> int:
         await client.close()
 
 
-async def stored_once_and_in_order(stack: Stack, service: str = "programme") -> int:
+async def stored_once_and_in_order(system: System, service: str = "programme") -> int:
     """Wait until the stream holds the whole log; the number of messages."""
-    log = await told(stack, service)
+    log = await told(system, service)
     ids = [f"{event['source']}|{event['id']}" for event in log]
 
     async def whole() -> bool:
-        assert [message.id for message in await stored(stack, service)] == ids
+        assert [message.id for message in await stored(system.nats, service)] == ids
         return True
 
     await eventually(whole, 10)

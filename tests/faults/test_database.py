@@ -2,21 +2,17 @@
 
 import asyncio
 import contextlib
-import os
-import shutil
 import signal
-import subprocess
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from deploy.embedded import Postgres, free_port
+from deploy.embedded import free_port
 from deploy.stack import PORTS, Stack
 from tests.faults.conftest import Measured
+from tests.faults.disks import Disk, disk, frozen, run
 from tests.faults.writing import Client, has_written, nothing_lost, writing
 from tests.house import eventually
 
@@ -77,67 +73,6 @@ async def refuses(client: Client, count: int) -> bool:
 # --- power loss ----------------------------------------------------------------------------------------------------
 
 
-def run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
-
-
-@dataclass
-class Disk:
-    """A file system of its own in an image file, which can lose what was not yet on it."""
-
-    folder: Path
-    image: Path
-
-    @property
-    def mounted(self) -> Path:
-        return self.folder / "mounted"
-
-    def mount(self) -> None:
-        # Its journal is written when something asks to sync, and not because five seconds are over.
-        run("mount", "-o", "loop,commit=300", str(self.image), str(self.mounted))
-
-    def unmount(self) -> None:
-        if os.path.ismount(self.mounted):
-            run("umount", str(self.mounted))
-
-    async def unmounted(self) -> bool:
-        """Not at once after a kill: its last processes may still be ending."""
-        with contextlib.suppress(RuntimeError):
-            self.unmount()
-        return not os.path.ismount(self.mounted)
-
-    def copied(self) -> Path:
-        """What stands on the disk at this moment, without what the system still keeps in memory."""
-        copy = self.folder / "copy.img"
-        run("cp", "--sparse=always", str(self.image), str(copy))
-        return copy
-
-
-@contextlib.contextmanager
-def disk() -> Iterator[Disk]:
-    """Skips where nothing may be mounted."""
-    folder = Path(tempfile.mkdtemp(prefix="kapstok-disk-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    made = Disk(folder, folder / "disk.img")
-    try:
-        made.mounted.mkdir()
-        with made.image.open("wb") as image:
-            image.truncate(768 << 20)
-        try:
-            run("mkfs.ext4", "-q", "-F", str(made.image))
-            made.mount()
-        except (OSError, RuntimeError) as error:
-            pytest.skip(f"could not be made here: no permission to mount ({error})")
-        try:
-            yield made
-        finally:
-            made.unmount()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @contextlib.asynccontextmanager
 async def stack_on(disk: Disk, home: Path) -> AsyncIterator[Stack]:
     """A stack whose PostgreSQL keeps its data on the disk; the bus keeps its own elsewhere."""
@@ -153,39 +88,6 @@ async def stack_on(disk: Disk, home: Path) -> AsyncIterator[Stack]:
         stack.stop()
 
 
-def processes_of(server: Postgres) -> list[int]:
-    """The postmaster and its children."""
-    assert server.process is not None
-    mother = server.process.pid
-    found = [mother]
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            parent = status.read_text().rpartition(")")[2].split()[1]
-            if int(parent) == mother:
-                found.append(int(status.parent.name))
-    return found
-
-
-@contextlib.contextmanager
-def frozen(server: Postgres) -> Iterator[None]:
-    """The server does nothing more from here; afterwards it is gone, all at once."""
-    stopped: list[int] = []
-    try:
-        while missing := [pid for pid in processes_of(server) if pid not in stopped]:
-            for pid in missing:
-                send(pid, signal.SIGSTOP)
-                stopped.append(pid)
-        yield
-    finally:
-        for pid in stopped:
-            send(pid, signal.SIGKILL)
-
-
-def send(pid: int, what: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, what)
-
-
 @pytest.mark.row(19)
 async def test_when_the_database_loses_power_nothing_is_lost(tmp_path: Path, measured: Measured) -> None:
     """Frozen at one moment, so that nothing is acknowledged after the copy; then killed, and started on the copy."""
@@ -195,7 +97,7 @@ async def test_when_the_database_loses_power_nothing_is_lost(tmp_path: Path, mea
             client = Client(stack, "power", services=BOTH)
             async with writing(client):
                 await eventually(lambda: has_written(client, 60), 20)
-                with frozen(server):
+                with frozen(server.process):
                     acknowledged = client.count
                     copy = await asyncio.to_thread(made.copied)
                 assert server.process is not None

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 
 from deploy.embedded import Postgres
 from tests.faults.conftest import Measured, running_stack
+from tests.faults.disks import fill, small_disk
 from tests.faults.writing import Client, has_written, nothing_lost, writing
 from tests.house import eventually
 
@@ -18,34 +17,11 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
 
 
 @contextlib.contextmanager
-def small_disk(postgres: Postgres, megabytes: int) -> Iterator[None]:
-    """Let a stopped server's data stand on a file system of its own, of this size. Skips where none can be mounted."""
-    aside = postgres.data.with_name(postgres.data.name + "-aside")
-    postgres.data.rename(aside)
-    postgres.data.mkdir(mode=0o700)
-    mounting = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", str(postgres.data)]
-    mounted = False
+def stopped_afterwards(postgres: Postgres) -> Iterator[None]:
     try:
-        done = subprocess.run(mounting, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"could not be made here: no permission to mount ({done.stderr.strip()})")
-        mounted = True
-        subprocess.run(["cp", "-a", f"{aside}/.", str(postgres.data)], check=True)
         yield
     finally:
         postgres.stop()
-        if mounted:
-            subprocess.run(["umount", str(postgres.data)], check=True)
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def fill(disk: Path) -> Path:
-    """Take up all room that is left."""
-    ballast = disk / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while file.write(b"\0" * 65_536):
-            pass
-    return ballast
 
 
 async def revived(postgres: Postgres) -> bool:
@@ -60,7 +36,7 @@ async def revived(postgres: Postgres) -> bool:
 async def test_on_a_full_disk_nothing_is_acknowledged_that_is_not_kept(tmp_path: Path, measured: Measured) -> None:
     async with running_stack(tmp_path) as stack:
         await asyncio.to_thread(stack.postgres.stop)
-        with small_disk(stack.postgres, 200):
+        with stopped_afterwards(stack.postgres), small_disk(stack.postgres.data, 200):
             await asyncio.to_thread(stack.postgres.start)
             await asyncio.to_thread(stack.wait_ready, "programme")
             client = Client(stack, "full")

@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 import httpx
 
-from deploy.embedded import Postgres
+from deploy.embedded import Nats, Postgres
 from deploy.issuer import Issuer
 from services.reporting.rows import progress
 from shared.calendar import written
@@ -30,6 +30,7 @@ class System(Protocol):
 
     issuer: Issuer
     postgres: Postgres
+    nats: Nats
 
     def url(self, service: str) -> str: ...
 
