@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +36,7 @@ class Disk:
         run("mount", "-o", "loop,commit=300", str(self.image), str(self.mounted))
 
     def unmount(self) -> None:
-        if os.path.ismount(self.mounted):
-            run("umount", str(self.mounted))
-
-    async def unmounted(self) -> bool:
-        """Not at once after a kill: its last processes may still be ending."""
-        with contextlib.suppress(RuntimeError):
-            self.unmount()
-        return not os.path.ismount(self.mounted)
+        unmount(self.mounted)
 
     def copied(self) -> Path:
         """What stands on the disk at this moment, without what the system still keeps in memory."""
@@ -94,8 +88,20 @@ def small_disk(data: Path, megabytes: int) -> Iterator[None]:
         yield
     finally:
         if mounted:
-            subprocess.run(["umount", str(data)], check=True)
+            unmount(data)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def unmount(mounted: Path) -> None:
+    """Not at once after a kill: the last processes of a server may still be ending."""
+    deadline = time.monotonic() + 10
+    while os.path.ismount(mounted):
+        try:
+            run("umount", str(mounted))
+        except RuntimeError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def fill(disk: Path) -> Path:

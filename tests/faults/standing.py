@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import nats
-from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from deploy.embedded import Nats, end, free_port
 from deploy.stack import PORTS, Stack
 from shared.bus import MESSAGE_ID, SEQUENCE
-from shared.events.event import stream
+from shared.events.event import stream, subjects
 from tests.faults.writing import System, told
 from tests.house import eventually
 
@@ -39,17 +38,14 @@ async def stored(server: Nats, service: str = "programme") -> list[Stored]:
     client = await nats.connect(server.url.split(","))
     try:
         js = client.jetstream()
-        try:
-            count = (await js.stream_info(stream(service))).state.messages
-        except NotFoundError:
-            return []
-        config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
-        reader = await js.pull_subscribe("", stream=stream(service), config=config)
         found: list[Stored] = []
-        while len(found) < count:
-            for message in await reader.fetch(min(200, count - len(found)), timeout=5):
+        with contextlib.suppress(NotFoundError):
+            number, last = 1, (await js.stream_info(stream(service))).state.last_seq
+            while number <= last:
+                message = await js.get_msg(stream(service), seq=number, next=True, subject=subjects(service))
                 headers = message.headers or {}
                 found.append(Stored(headers[MESSAGE_ID], int(headers[SEQUENCE])))
+                number = (message.seq or number) + 1
         return found
     finally:
         await client.close()

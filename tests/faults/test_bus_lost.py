@@ -148,7 +148,7 @@ async def test_when_the_bus_loses_power_nothing_is_lost(stream_is: str, builder:
                         copy = await asyncio.to_thread(made.copied)
                     assert server.process is not None
                     await asyncio.to_thread(server.process.wait, 10)
-                    await eventually(made.unmounted)
+                    await asyncio.to_thread(made.unmount)
                     made.image = copy
                     made.mount()
                     kept = await held(server)

@@ -102,7 +102,7 @@ async def test_when_the_database_loses_power_nothing_is_lost(tmp_path: Path, mea
                     copy = await asyncio.to_thread(made.copied)
                 assert server.process is not None
                 await asyncio.to_thread(server.process.wait, 10)
-                await eventually(made.unmounted)
+                await asyncio.to_thread(made.unmount)
                 assert client.count - acknowledged <= 4, "only what had been committed is still answered"
                 made.image = copy
                 made.mount()

@@ -36,7 +36,7 @@ async def revived(postgres: Postgres) -> bool:
 async def test_on_a_full_disk_nothing_is_acknowledged_that_is_not_kept(tmp_path: Path, measured: Measured) -> None:
     async with running_stack(tmp_path) as stack:
         await asyncio.to_thread(stack.postgres.stop)
-        with stopped_afterwards(stack.postgres), small_disk(stack.postgres.data, 200):
+        with small_disk(stack.postgres.data, 200), stopped_afterwards(stack.postgres):
             await asyncio.to_thread(stack.postgres.start)
             await asyncio.to_thread(stack.wait_ready, "programme")
             client = Client(stack, "full")
