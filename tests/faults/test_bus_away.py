@@ -36,9 +36,8 @@ async def follows(house: House) -> None:
     ends = await heads(house)
 
     async def there() -> bool:
-        answer = await house.get("/reporting/v1/progress/domains", by=None)
-        followed = {part[0]: int(part[1:]) for part in answer["position"].split(".")}
-        return all(followed[service[0]] >= head["sequence"] for service, head in ends.items())
+        shown = await bus.followed(house)
+        return all(shown[service[0]] >= head["sequence"] for service, head in ends.items())
 
     await eventually(there, 5)
 
