@@ -59,14 +59,19 @@ async def put_back(server: Nats, copy: Path) -> None:
 
 
 async def published(system: System, service: str = OWNER) -> int:
-    """Wait until the relay has nothing left to publish; how far the stream then goes."""
+    """Wait until all that was told before now is on the bus, whatever is told meanwhile; how far it then goes."""
 
-    async def all_of_it() -> int | None:
+    async def outbox() -> dict[str, int]:
         async with httpx.AsyncClient(timeout=5) as client:
-            found = (await client.get(f"{system.url(service)}/health/detail")).json()["outbox"]
-        return None if found["waiting"] else found["published"] + 1
+            return dict((await client.get(f"{system.url(service)}/health/detail")).json()["outbox"])
 
-    return int(await eventually(all_of_it, 20)) - 1
+    head = (await outbox())["head"]
+
+    async def reached() -> int | None:
+        found = await outbox()
+        return found["published"] + 1 if found["leading"] and found["published"] >= head else None
+
+    return int(await eventually(reached, 20)) - 1
 
 
 async def followed(house: House) -> dict[str, int]:

@@ -12,14 +12,14 @@ import pytest_asyncio
 
 from deploy.embedded import LOOPBACK, Nats, free_port
 from tests.faults import bus
-from tests.faults.conftest import Measured
+from tests.faults.conftest import SLACK, Measured
 from tests.faults.disks import fill, small_disk
 from tests.faults.proxy import Mode, Proxy
 from tests.faults.standing import stored_once_and_in_order
 from tests.faults.writing import Client, heads, nothing_lost, writing
 from tests.house import Builder, House, eventually
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 
 AWAY = 65.0 if "FAULTS_REPORT" in os.environ else 4.0
 """Seconds; a client that gives up after 60 tries would do so within a minute."""
@@ -86,7 +86,7 @@ async def test_when_the_bus_freezes_it_is_noticed_and_writes_go_on(house: House,
         finally:
             house.nats.process.send_signal(signal.SIGCONT)
         await bus.published(house)
-    assert took < 5 and meanwhile > 20
+    assert took < 5 * SLACK and meanwhile > 20
     assert not {"500", "503"} & set(client.statuses), client.statuses
     count = await stored_once_and_in_order(house)
     seen = f"noticed after {took:.1f} s, {meanwhile} written and shown meanwhile; {count} messages, {count} ids"

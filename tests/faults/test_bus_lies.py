@@ -15,7 +15,7 @@ from tests.faults.conftest import Measured
 from tests.faults.writing import Client, an_event, caught_up, heads, nothing_lost, shown, slip_in, writing
 from tests.house import Builder, House
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

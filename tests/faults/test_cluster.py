@@ -20,7 +20,7 @@ from tests.faults.standing import stored_once_and_in_order
 from tests.faults.writing import Client, nothing_lost, writing
 from tests.house import Builder, House, eventually
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.fault
 
 
 KILLS = 3 if "FAULTS_REPORT" in os.environ else 1

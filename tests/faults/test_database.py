@@ -11,12 +11,12 @@ import pytest
 
 from deploy.embedded import free_port
 from deploy.stack import PORTS, Stack
-from tests.faults.conftest import Measured
+from tests.faults.conftest import SLACK, Measured
 from tests.faults.disks import Disk, disk, frozen, run
 from tests.faults.writing import Client, has_written, nothing_lost, writing
 from tests.house import eventually
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 BOTH = ("programme", "recommendations")
 
@@ -61,7 +61,7 @@ async def test_when_the_database_crashes_nothing_is_lost(stack: Stack, measured:
             so_far, began = client.count, time.monotonic()
             await eventually(lambda so_far=so_far: has_written(client, so_far + 5), 20)  # type: ignore[misc]
             slowest = max(slowest, time.monotonic() - began)
-    assert slowest < 5
+    assert slowest < 5 * SLACK
     seen = f"crashed 3 times, {client.statuses['503']} times 503, writing again within {slowest:.1f} s"
     measured(f"{seen}; {await nothing_lost(stack, client, moments=10)}")
 

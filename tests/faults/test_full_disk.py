@@ -13,7 +13,7 @@ from tests.faults.disks import fill, small_disk
 from tests.faults.writing import Client, has_written, nothing_lost, writing
 from tests.house import eventually
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 
 @contextlib.contextmanager

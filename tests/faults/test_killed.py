@@ -9,7 +9,7 @@ from deploy.stack import SERVICES, Stack
 from tests.faults.conftest import Measured
 from tests.faults.writing import Client, nothing_lost, writing
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.fault
 
 
 async def kill_and_bring_back(stack: Stack, victim: str) -> None:

@@ -13,7 +13,7 @@ from tests.faults.standing import last_stored, recorded
 from tests.faults.writing import Client, caught_up, checkpoints, has_written, heads, nothing_lost, writing
 from tests.house import eventually
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 OWNER = "programme"
 

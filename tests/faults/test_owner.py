@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,13 +21,13 @@ from services.programme import partners
 from services.programme.partners import RegisterPartner
 from shared import outbox
 from shared.database import engine
-from tests.faults.conftest import Measured
+from tests.faults.conftest import SLACK, Measured
 from tests.faults.standing import another, last_stored, recorded, stored_once_and_in_order
 from tests.faults.writing import WRITES, Client, folded, has_written, nothing_lost, told, writing
 from tests.house import eventually
 from tests.shared.test_outbox import PROGRAMME, Writer
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 
 # --- killed at a point ---------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ async def test_killed_before_it_publishes_what_it_told_is_on_the_bus_within_a_se
 
         await eventually(there, 5)
         took = time.monotonic() - ready
-    assert took <= 1.0
+    assert took <= 1.0 * SLACK
     await stored_once_and_in_order(stack)
     seen = f"{waiting - published} told and unpublished when killed, published {took:.2f} s after ready"
     measured(f"{seen}; {await nothing_lost(stack, client, moments=5)}")
@@ -291,7 +291,7 @@ async def test_while_a_frozen_writer_holds_the_outbox_others_are_answered_in_tim
             refused_after = time.monotonic() - began
             assert answer.status_code == 503, answer.text
             assert answer.headers["retry-after"]
-            assert refused_after < 6.5
+            assert refused_after < 6.5 * SLACK
             so_far = client.count
             await eventually(lambda: has_written(client, so_far + 20), 12)
             resumed_after = time.monotonic() - began
@@ -354,6 +354,7 @@ async def test_when_the_clock_steps_back_recorded_at_rises_and_no_promise_of_tim
     promised = await watermark(stack, service)
     before = len(await told(stack, service))
     async with clock_back(stack, service, hours=1):
+        stands, since = await watermark(stack, service), time.monotonic()
         behind = Client(stack, "clock-back", services=(service,))
         promises: list[tuple[int, datetime]] = []
         async with writing(behind, writers=2):
@@ -367,7 +368,8 @@ async def test_when_the_clock_steps_back_recorded_at_rises_and_no_promise_of_tim
         assert first_back > promised, f"recorded {promised - first_back} before a promise that was given"
         for count, promise in promises:
             assert sum(at <= promise for at in times(log)) == count, "something was recorded before a promise"
-        assert times(log)[-1] - promised < timedelta(seconds=5), "the clock of the database did go back"
+        went_on = (times(log)[-1] - stands).total_seconds()
+        assert went_on < (time.monotonic() - since) / 2, "the clock of the database did go back"
     behind.acknowledged[service] |= client.acknowledged[service]
     seen = f"an hour back, {len(log) - before} told meanwhile, the first {first_back - promised} after the promise"
     measured(f"{seen}; {await nothing_lost(stack, behind, moments=5)}")

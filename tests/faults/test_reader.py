@@ -39,7 +39,7 @@ from tests.faults.writing import (
 )
 from tests.house import Builder, House, eventually
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 BOTH = ("programme", "recommendations")
 
 

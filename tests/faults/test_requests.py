@@ -19,13 +19,13 @@ from deploy.embedded import end
 from deploy.stack import Stack
 from shared import outbox
 from shared.service import Service
-from tests.faults.conftest import Measured
+from tests.faults.conftest import SLACK, Measured
 from tests.faults.proxy import Mode, Proxy
 from tests.faults.standing import another, recorded
 from tests.faults.writing import WRITES, Client, folded, has_written, nothing_lost, told, writing
 from tests.house import Builder, House, eventually
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 PATH = WRITES["programme"].path
 IN_TIME = 13.0
@@ -185,7 +185,7 @@ async def test_when_the_database_is_a_black_hole_requests_are_answered_in_time_a
     for took, answer in answers:
         assert answer.status_code == 503 and answer.headers["retry-after"], answer.text
         assert took < IN_TIME, f"answered after {took:.1f} s"
-    assert recovered < 5
+    assert recovered < 5 * SLACK
     seen = f"503 after {longest:.1f} s at most, writing again {recovered:.1f} s after it came back"
     measured(f"{seen}; {await nothing_lost(stack, client, moments=5)}")
 
@@ -230,8 +230,8 @@ async def test_when_all_connections_are_used_requests_are_answered_in_time_and_i
     longest = max(took for took, _ in answers)
     for took, answer in answers:
         assert answer.status_code == 503 and answer.headers["retry-after"], answer.text
-        assert took < 6.5, f"answered after {took:.1f} s"
-    assert recovered < 2
+        assert took < 6.5 * SLACK, f"answered after {took:.1f} s"
+    assert recovered < 2 * SLACK
     seen = f"503 after {longest:.1f} s at most, 3 writes {recovered:.2f} s after the first connection came free"
     measured(f"{seen}; {await nothing_lost(stack, client, moments=5)}")
 
@@ -360,7 +360,7 @@ async def test_when_it_is_told_to_stop_requests_in_flight_are_answered_and_it_en
         await asyncio.to_thread(stack.wait_ready, "programme")
     assert ended in (0, -15), "uvicorn raises the signal again when all is done"
     assert "Traceback" not in said and "Task was destroyed" not in said and "never awaited" not in said, said
-    assert took < 10
+    assert took < 10 * SLACK
     assert not {"500", "ReadTimeout"} & set(client.statuses), client.statuses
     truth = folded("programme", await told(stack, "programme"))
     assert {f"term-{bus}-in-flight-{number}" for number in range(4)} <= set(truth)

@@ -8,7 +8,7 @@ import pytest
 from tests.faults.conftest import Measured, running_stack
 from tests.faults.soak import OPTIONS, soak
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.fault
 
 
 async def test_whatever_happens_nothing_is_lost(tmp_path: Path, measured: Measured) -> None:
