@@ -105,7 +105,7 @@ class House:
             "stream_deny_delete": False,
             "jwks_file": self.issuer.jwks,
             "house_key": SecretStr(HOUSE_KEY),
-            "head_check_seconds": 0.3,
+            "head_check_seconds": 1.0,
             "log_level": "WARNING",
         }
         return Settings(**(given | urls | self.overrides | self.own.get(service, {})))
