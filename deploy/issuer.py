@@ -11,9 +11,13 @@ from uuid import uuid4
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
+from services.permissions import PERMISSIONS
+
 ISSUER = "http://127.0.0.1:8000"
 AUDIENCE = "kapstok"
 LIFE = 6 * 3600
+EVERYTHING = " ".join(f"{service}:{verb}" for service in PERMISSIONS for verb in ("read", "write"))
+"""Every scope; what a token may do is then what its functions may."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,24 @@ class Issuer:
     def jwks(self) -> Path:
         return self.home / "jwks.json"
 
+    @property
+    def token_keys(self) -> Path:
+        """The private keys with which `programme` signs the tokens that it gives for API keys."""
+        found = self.home / "token-keys.json"
+        if not found.exists():
+            key = ECKey.generate_key("P-256", {"kid": uuid4().hex, "use": "sig", "alg": "ES256"})
+            found.touch(mode=0o600)
+            found.write_text(json.dumps(KeySet([key]).as_dict(private=True)))
+        return found
+
     def token(
-        self, organisation: str, functions: Sequence[str], *, account: str | None = None, life: int = LIFE
+        self,
+        organisation: str,
+        functions: Sequence[str],
+        *,
+        account: str | None = None,
+        life: int = LIFE,
+        scope: str = EVERYTHING,
     ) -> str:
         """A bearer token for an organisation's functions, valid for `life` seconds."""
         now = int(time.time())
@@ -55,6 +75,7 @@ class Issuer:
             "jti": str(uuid4()),
             "organisation": organisation,
             "functions": list(functions),
+            "scope": scope,
         }
         header = {"alg": "ES256", "kid": str(self.key.kid), "typ": "at+jwt"}
         return jwt.encode(header, claims, self.key)

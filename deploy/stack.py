@@ -82,6 +82,7 @@ class Stack:
                 "KAPSTOK_DATABASE_URL": self.postgres.url(service, self.secret),
                 "KAPSTOK_NATS_URL": self.nats.url,
                 "KAPSTOK_JWKS_FILE": str(self.issuer.jwks),
+                "KAPSTOK_TOKEN_KEYS_FILE": str(self.issuer.token_keys),
                 "KAPSTOK_HOUSE_KEY": self.secret,
                 "PYTHONPATH": str(ROOT),
             }

@@ -223,6 +223,11 @@ async def must_exist_by_code(session: AsyncSession, codes: Sequence[str], known:
         raise Invalid(f"Not in the vocabulary: {', '.join(unknown)}.", field=field)
 
 
+def show_once(session: AsyncSession, *fields: str) -> None:
+    """These fields of the answer are shown this once: what is kept of it for a repetition has null in their place."""
+    session.info["shown_once"] = fields
+
+
 @dataclass(frozen=True)
 class Page:
     """Which part of a list: after which id, and how many at most."""

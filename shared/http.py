@@ -26,6 +26,7 @@ from shared import access, outbox
 from shared.database import Entity, ExternalIds, Page, Work, is_passing
 from shared.errors import Conflict, DomainError, Invalid, TooLarge, Unavailable, VersionNeeded
 from shared.events.event import Actor, Basis, Precision
+from shared.gate import Function
 from shared.receipts import close_receipt, key_of, open_receipt
 from shared.texts import Day
 
@@ -85,6 +86,9 @@ def _depth(value: Any) -> int:
 class Door(APIRoute):
     """Every route of a service: reads get a session, writes get a unit of work that ends before the answer leaves."""
 
+    tells = True
+    """Whether a write tells a fact, and so takes a caller, a key and JSON, and gives a receipt."""
+
     def get_route_handler(self) -> Handle:
         inner = super().get_route_handler()
         names_version = "{id}" in self.path
@@ -96,13 +100,33 @@ class Door(APIRoute):
             service: Service = request.app.state.service
             if not service.ready:
                 raise Unavailable("Starting or stopping; ask again in a moment.")
+            acting = await access.admit(request, service.name, self.name, service.permissions[self.name])
             _must_be_asked(request, asked)
             await _wait_for_position(request, service)
-            if request.method in ("GET", "HEAD", "OPTIONS"):
+            if request.method in access.READING:
                 return await _read(request, service, inner)
-            return await _write(request, service, inner, names_version=names_version)
+            if not self.tells:
+                return await _exchange(request, service, inner)
+            return await _write(request, service, inner, acting, names_version=names_version)
 
         return handle
+
+
+class Counter(Door):
+    """A door where something is exchanged and no fact is told of it; what is noted there is committed all the same."""
+
+    tells = False
+
+
+async def _exchange(request: Request, service: "Service", inner: Handle) -> Response:
+    async def unit_of_work() -> Response:
+        async with service.sessions() as session:
+            request.state.session = session
+            answer = await inner(request)
+            await session.commit()
+        return answer
+
+    return await service.finish(unit_of_work())
 
 
 async def _read(request: Request, service: "Service", inner: Handle) -> Response:
@@ -118,13 +142,15 @@ async def _read(request: Request, service: "Service", inner: Handle) -> Response
     return answer
 
 
-async def _write(request: Request, service: "Service", inner: Handle, *, names_version: bool) -> Response:
+async def _write(
+    request: Request, service: "Service", inner: Handle, acting: Function | None, *, names_version: bool
+) -> Response:
     caller = access.calling(request)
     _check_media_type(request, await request.body())
     key = await key_of(request, caller.account)
     expected = _expected_version(request) if names_version else None
     request.state.work = Work(
-        actor=Actor(organisation=caller.organisation, function=""),
+        actor=Actor(organisation=caller.organisation, function=acting or ""),
         account=caller.account,
         today=service.today(),
         expected=expected,

@@ -1,6 +1,8 @@
 """Receipts: the same Idempotency-Key gives the same answer, also while the first is still running."""
 
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -78,8 +80,15 @@ async def open_receipt(session: AsyncSession, key: Key) -> Response | None:
 async def close_receipt(session: AsyncSession, key: Key, answer: Response) -> None:
     """Keep the answer in the same transaction as what it tells of."""
     headers = {name: value for name, value in answer.headers.items() if name in _KEPT_HEADERS}
+    body = _without(bytes(answer.body), session.info.get("shown_once", ()))
     await session.execute(
         update(receipt)
         .where(receipt.c.caller == key.caller, receipt.c.key == key.key)
-        .values(status=answer.status_code, headers=headers, body=bytes(answer.body))
+        .values(status=answer.status_code, headers=headers, body=body)
     )
+
+
+def _without(body: bytes, fields: Sequence[str]) -> bytes:
+    if not fields:
+        return body
+    return json.dumps(json.loads(body) | dict.fromkeys(fields), separators=(",", ":")).encode()

@@ -20,14 +20,16 @@ from starlette.types import ASGIApp
 
 from shared import migrations, outbox, parking, verification
 from shared import settings as settings_module
-from shared.access import Gate, HouseOrToken
+from shared.access import Permissions
 from shared.bus import Bus, NatsBus
 from shared.calendar import day_of, written
 from shared.database import check_durability, engine, sessions
 from shared.feed import LONGEST_WAIT, MOST, spliced
+from shared.gate import Gate
 from shared.http import Door, Porch, Session, install_problems, problem, shielded
 from shared.projection import Attached, Following, Projection
 from shared.relay import Relay
+from shared.roster import Roster
 from shared.settings import Settings
 
 log = structlog.get_logger("kapstok.service")
@@ -45,6 +47,8 @@ class Service:
     sessions: async_sessionmaker[AsyncSession]
     bus: Bus | None
     gate: Gate
+    permissions: Permissions
+    """Who may use which operation; an operation that is not in it is not there."""
     relay: Relay | None = None
     view: Attached | None = None
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -92,7 +96,9 @@ class Service:
 def app_factory(
     name: str,
     *routers: APIRouter,
+    permissions: Permissions,
     view: Projection | None = None,
+    roster: Roster | None = None,
     publishes: bool = True,
     front: Callable[[FastAPI, Service], ASGIApp] | None = None,
     settings: Settings | None = None,
@@ -108,13 +114,16 @@ def app_factory(
         engine=database,
         sessions=sessions(database),
         bus=bus or NatsBus(settings, name),
-        gate=Gate(settings),
+        gate=Gate(settings, lambda: service.today()),
+        permissions=permissions,
     )
     if publishes:
         assert service.bus is not None
         service.relay = Relay(database, service.bus, name, settings)
     if view is not None:
         service.view = view.attach(name, database, service.bus, settings)
+        if roster is not None:
+            service.gate.follow(roster, service.view)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -133,6 +142,7 @@ def app_factory(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
         contact={"name": "Kapstok", "url": "https://example.org/kapstok", "email": "kapstok@example.org"},
     )
@@ -143,9 +153,18 @@ def app_factory(
     if publishes:
         app.include_router(_feed(), prefix=f"/{name}/v1")
     app.include_router(_health())
-    service.learn_paths(app.openapi()["paths"])
+    described = app.openapi()["paths"]
+    service.learn_paths(described)
+    must_be_permitted({one["operationId"] for path in described.values() for one in path.values()}, permissions)
     fronted: ASGIApp = front(app, service) if front is not None else app
     return Porch(fronted, VERSION, settings.max_body)
+
+
+def must_be_permitted(operations: set[str], permissions: Permissions) -> None:
+    """Each operation of the API has its row, and each row its operation. Raises TypeError."""
+    unlike = sorted((operations - {"live", "ready", "detail", "metrics"}) ^ set(permissions))
+    if unlike:
+        raise TypeError(f"Who may do what is not said of, or not there: {', '.join(unlike)}.")
 
 
 # --- start and stop --------------------------------------------------------------------------------------------
@@ -257,6 +276,7 @@ async def _stop(service: Service, behind: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.wait(behind, timeout=3)
     for close in service.closing:
         await close()
+    await service.gate.close()
     if service.view is not None:
         await service.view.close()
     if service.bus is not None:
@@ -283,7 +303,7 @@ def _log_as(level: str) -> None:
 
 
 def _feed() -> APIRouter:
-    router = APIRouter(route_class=Door, tags=["events"], dependencies=[HouseOrToken])
+    router = APIRouter(route_class=Door, tags=["events"])
 
     @router.get("/events/head")
     async def head_of_events(request: Request, session: Session) -> dict[str, Any]:

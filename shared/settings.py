@@ -40,7 +40,12 @@ class Settings(BaseSettings):
     issuer: str = "http://127.0.0.1:8000"
     audience: str = "kapstok"
     jwks_file: Path | None = None
-    """The issuer's public keys (JWKS). Without it every write is refused with 401."""
+    """The issuer's public keys (JWKS) in a file. Without it they are fetched."""
+    jwks_url: str | None = None
+    """Where the issuer's keys are fetched; without it, where the issuer's own discovery document says."""
+    token_keys_file: Path | None = None
+    """For `programme`: the private keys (JWKS) that sign the tokens given for API keys; the first one signs, all are
+    published, so that keys are changed one after another. Without it no API key can be exchanged."""
     house_key: SecretStr = SecretStr("")
     """What the services show each other to read feeds. Empty: only bearer tokens open a feed."""
 

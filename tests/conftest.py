@@ -1,7 +1,8 @@
 """Real servers on free ports: one PostgreSQL a test process, one nats-server and four services a house."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -42,3 +43,25 @@ async def own_house(builder: Builder) -> AsyncIterator[House]:
     """A running Kapstok for one test alone, to break."""
     async with builder.house() as house:
         yield house
+
+
+# --- what a test wants to have said at the end of a run ---------------------------------------------------------
+
+Say = Callable[[str], None]
+_said: list[str] = []
+
+
+@pytest.fixture
+def say(record_property: Callable[[str, Any], None]) -> Say:
+    """A sentence for the end of the run's output, such as how many pairs were tried."""
+    return lambda sentence: record_property("said", sentence)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call":
+        _said.extend(str(value) for name, value in report.user_properties if name == "said")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for sentence in _said:
+        terminalreporter.write_line(sentence)

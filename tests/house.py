@@ -104,6 +104,7 @@ class House:
             "nats_url": self.nats.url,
             "stream_deny_delete": False,
             "jwks_file": self.issuer.jwks,
+            "token_keys_file": self.issuer.token_keys,
             "house_key": SecretStr(HOUSE_KEY),
             "head_check_seconds": 1.0,
             "log_level": "WARNING",

@@ -29,18 +29,12 @@ from services.monitor.rounds import (
     RoundFields,
     WaiveObligation,
 )
-from shared.access import By, Function, needs
+from shared.access import By
 from shared.database import find
 from shared.events.monitor import Claim, ReportState, RoundState
 from shared.http import Door, EntityOut, ExternalId, Listing, Paging, Session
 
 router = APIRouter(route_class=Door)
-
-RUNS_ROUNDS = needs(Function.COORDINATOR)
-REPORTS = needs(Function.REPORTER, Function.ALTERNATE)
-WITHDRAWS = needs(Function.REPORTER, Function.ALTERNATE, Function.VALIDATOR)
-REVIEWS = needs(Function.COORDINATOR, Function.SECRETARIAT)
-ASSESSES = needs(Function.TASK_FORCE_MEMBER, Function.SECRETARIAT, Function.COORDINATOR, Function.ISSUING_BODY)
 
 
 class RoundOut(RoundFields, EntityOut):
@@ -70,7 +64,7 @@ class AssessmentOut(AssessmentFields, EntityOut):
     assessed_by: str
 
 
-@router.post("/rounds", status_code=201, dependencies=[RUNS_ROUNDS], response_model=RoundOut)
+@router.post("/rounds", status_code=201, response_model=RoundOut)
 async def plan_round(command: PlanRound, session: Session) -> Round:
     return await rounds.plan(session, command)
 
@@ -87,17 +81,17 @@ async def read_round(id: UUID, session: Session) -> Round:
     return await find(session, Round, id)
 
 
-@router.post("/rounds/{id}/_open", dependencies=[RUNS_ROUNDS], response_model=RoundOut)
+@router.post("/rounds/{id}/_open", response_model=RoundOut)
 async def open_round(id: UUID, command: OpenRound, session: Session) -> Round:
     return await rounds.open_round(session, id, command)
 
 
-@router.post("/rounds/{id}/_close", dependencies=[RUNS_ROUNDS], response_model=RoundOut)
+@router.post("/rounds/{id}/_close", response_model=RoundOut)
 async def close_round(id: UUID, command: CloseRound, session: Session) -> Round:
     return await rounds.close_round(session, id, command)
 
 
-@router.post("/obligations", status_code=201, dependencies=[RUNS_ROUNDS], response_model=ObligationOut)
+@router.post("/obligations", status_code=201, response_model=ObligationOut)
 async def impose_obligation(command: ImposeObligation, session: Session) -> Obligation:
     return await rounds.impose(session, command)
 
@@ -117,17 +111,17 @@ async def read_obligation(id: UUID, session: Session) -> Obligation:
     return await find(session, Obligation, id)
 
 
-@router.post("/obligations/{id}/_extend", dependencies=[RUNS_ROUNDS], response_model=ObligationOut)
+@router.post("/obligations/{id}/_extend", response_model=ObligationOut)
 async def extend_obligation(id: UUID, command: ExtendObligation, session: Session) -> Obligation:
     return await rounds.extend(session, id, command)
 
 
-@router.post("/obligations/{id}/_waive", dependencies=[RUNS_ROUNDS], response_model=ObligationOut)
+@router.post("/obligations/{id}/_waive", response_model=ObligationOut)
 async def waive_obligation(id: UUID, command: WaiveObligation, session: Session) -> Obligation:
     return await rounds.waive(session, id, command)
 
 
-@router.post("/reports", status_code=201, dependencies=[REPORTS], response_model=ReportOut)
+@router.post("/reports", status_code=201, response_model=ReportOut)
 async def draft_report(command: DraftReport, session: Session) -> Report:
     return await reports.draft(session, command)
 
@@ -150,37 +144,37 @@ async def read_report(id: UUID, session: Session, caller: By) -> Report:
     return await reports.read(session, id, caller)
 
 
-@router.post("/reports/{id}/_revise", dependencies=[REPORTS], response_model=ReportOut)
+@router.post("/reports/{id}/_revise", response_model=ReportOut)
 async def revise_report(id: UUID, command: ReviseReport, session: Session) -> Report:
     return await reports.revise(session, id, command)
 
 
-@router.post("/reports/{id}/_submit", dependencies=[REPORTS], response_model=ReportOut)
+@router.post("/reports/{id}/_submit", response_model=ReportOut)
 async def submit_report(id: UUID, command: SubmitReport, session: Session) -> Report:
     return await reports.submit(session, id, command)
 
 
-@router.post("/reports/{id}/_withdraw", dependencies=[WITHDRAWS], response_model=ReportOut)
+@router.post("/reports/{id}/_withdraw", response_model=ReportOut)
 async def withdraw_report(id: UUID, command: WithdrawReport, session: Session) -> Report:
     return await reports.withdraw(session, id, command)
 
 
-@router.post("/reports/{id}/_take-up", dependencies=[REVIEWS], response_model=ReportOut)
+@router.post("/reports/{id}/_take-up", response_model=ReportOut)
 async def take_up_report(id: UUID, command: TakeUpReport, session: Session) -> Report:
     return await reports.take_up(session, id, command)
 
 
-@router.post("/reports/{id}/_send-back", dependencies=[REVIEWS], response_model=ReportOut)
+@router.post("/reports/{id}/_send-back", response_model=ReportOut)
 async def send_back_report(id: UUID, command: SendBackReport, session: Session) -> Report:
     return await reports.send_back(session, id, command)
 
 
-@router.post("/reports/{id}/_accept", dependencies=[REVIEWS], response_model=ReportOut)
+@router.post("/reports/{id}/_accept", response_model=ReportOut)
 async def accept_report(id: UUID, command: AcceptReport, session: Session) -> Report:
     return await reports.accept(session, id, command)
 
 
-@router.post("/assessments", status_code=201, dependencies=[ASSESSES], response_model=AssessmentOut)
+@router.post("/assessments", status_code=201, response_model=AssessmentOut)
 async def assess_uptake(command: AssessUptake, session: Session) -> Assessment:
     return await assessments.assess(session, command)
 

@@ -3,7 +3,8 @@
 from functools import partial
 
 from services.monitor.api import router
-from services.monitor.known import known
+from services.monitor.known import known, roster
+from services.permissions import MONITOR
 from shared.service import app_factory
 
-create_app = partial(app_factory, "monitor", router, view=known)
+create_app = partial(app_factory, "monitor", router, permissions=MONITOR, view=known, roster=roster)

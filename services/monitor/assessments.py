@@ -2,13 +2,13 @@
 
 from uuid import UUID
 
+from shared.gate import Function
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.monitor.base import Base
 from services.monitor.known import issuer_of, partner_of, recommendation_known
 from shared import outbox
-from shared.access import Function
 from shared.database import Begin, Entity, Json, Page, Slice, begin, called, page_of, work
 from shared.errors import Conflict, Forbidden
 from shared.events.monitor import UptakeAssessed, Verdict

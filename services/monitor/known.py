@@ -21,9 +21,11 @@ from shared.events.programme import (
 )
 from shared.events.recommendations import IssuingBodyRegistered, Kind, RecommendationRegistered, SourceRegistered
 from shared.projection import Projection
+from shared.roster import Roster
 from shared.rows import Followed, follow_entity
 
 known = Projection("known", Known)
+roster = Roster(known, Known)
 
 
 class PartnerKnown(Followed, Known):

@@ -5,6 +5,7 @@ from datetime import date
 from uuid import UUID
 
 from pydantic import Field
+from shared.gate import Caller
 from sqlalchemy import ForeignKey
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -14,7 +15,6 @@ from services.monitor.base import Base
 from services.monitor.known import actions_known, partner_called, partner_of
 from services.monitor.rounds import Round
 from shared import outbox
-from shared.access import Caller
 from shared.database import Begin, Command, Entity, Json, Page, Slice, begin, called, find, must_exist, page_of, work
 from shared.errors import Conflict, Forbidden, Invalid, NotFound
 from shared.events.monitor import (

@@ -1,11 +1,13 @@
 """Every route of `programme`; each is one line that calls a noun."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from shared.gate import Function
 
-from services.programme import actions, links, partners, plans
+from services.programme import actions, appointments, clients, links, partners, plans, tokens
 from services.programme.actions import (
     Action,
     ActionFields,
@@ -19,6 +21,17 @@ from services.programme.actions import (
     PlanAction,
     RescheduleAction,
     StartAction,
+)
+from services.programme.appointments import AppointFunction, Appointment, EndAppointment
+from services.programme.clients import (
+    ApiKey,
+    Client,
+    ClientFields,
+    GrantClient,
+    IssueKey,
+    RegisterClient,
+    RevokeClient,
+    RevokeKey,
 )
 from services.programme.links import (
     ConfirmLink,
@@ -38,17 +51,15 @@ from services.programme.plans import (
     Programme,
     ProgrammeFields,
 )
-from shared.access import Function, needs
 from shared.database import called, find, page_of
 from shared.events.programme import ActionState, LinkState, PartnerKind
-from shared.http import Door, EntityOut, ExternalId, Listing, Paging, Session
+from shared.http import Counter, Door, EntityOut, ExternalId, Listing, Paging, Session
+from shared.oauth import TOKEN_REQUEST, Granted, Issuer, KeyShown, MintHere
 from shared.texts import Code, DatedNote, Day
 
 router = APIRouter(route_class=Door)
-
-KEEPS_PLAN = needs(Function.COORDINATOR)
-PROPOSES = needs(Function.COORDINATOR, Function.SECRETARIAT, Function.REPORTER, Function.ALTERNATE)
-JUDGES_LINKS = needs(Function.COORDINATOR, Function.SECRETARIAT)
+counter = APIRouter(route_class=Counter)
+"""Where keys are exchanged: no fact comes of it."""
 
 
 class PartnerOut(PartnerFields, EntityOut):
@@ -77,7 +88,33 @@ class LinkOut(LinkFields, EntityOut):
     confirmed_by: str | None
 
 
-@router.post("/partners", status_code=201, dependencies=[KEEPS_PLAN], response_model=PartnerOut)
+class ClientOut(ClientFields, EntityOut):
+    client_id: str
+    revoked_on: Day | None
+
+
+class KeyOut(EntityOut):
+    client: UUID
+    begins_with: str
+    scopes: list[str]
+    expires_on: Day
+    revoked_on: Day | None
+    last_used_at: datetime | None
+
+
+class NewKey(KeyOut):
+    key: str | None
+    """The key itself, shown this once; in a repeated answer it is null."""
+
+
+class AppointmentOut(EntityOut):
+    holder: str
+    partner_id: UUID
+    function: Function
+    ends_on: Day | None
+
+
+@router.post("/partners", status_code=201, response_model=PartnerOut)
 async def register_partner(command: RegisterPartner, session: Session) -> Partner:
     return await partners.register(session, command)
 
@@ -98,17 +135,17 @@ async def read_partner(id: UUID, session: Session) -> Partner:
     return await find(session, Partner, id)
 
 
-@router.patch("/partners/{id}", dependencies=[KEEPS_PLAN], response_model=PartnerOut)
+@router.patch("/partners/{id}", response_model=PartnerOut)
 async def describe_partner(id: UUID, command: DescribePartner, session: Session) -> Partner:
     return await partners.describe(session, id, command)
 
 
-@router.post("/partners/{id}/_end", dependencies=[KEEPS_PLAN], response_model=PartnerOut)
+@router.post("/partners/{id}/_end", response_model=PartnerOut)
 async def end_partner(id: UUID, command: EndPartner, session: Session) -> Partner:
     return await partners.end(session, id, command)
 
 
-@router.post("/programmes", status_code=201, dependencies=[KEEPS_PLAN], response_model=ProgrammeOut)
+@router.post("/programmes", status_code=201, response_model=ProgrammeOut)
 async def adopt_programme(command: AdoptProgramme, session: Session) -> Programme:
     return await plans.adopt(session, command)
 
@@ -123,7 +160,7 @@ async def read_programme(id: UUID, session: Session) -> Programme:
     return await find(session, Programme, id)
 
 
-@router.post("/action-lines", status_code=201, dependencies=[KEEPS_PLAN], response_model=ActionLineOut)
+@router.post("/action-lines", status_code=201, response_model=ActionLineOut)
 async def draw_action_line(command: DrawActionLine, session: Session) -> ActionLine:
     return await plans.draw_line(session, command)
 
@@ -138,7 +175,7 @@ async def read_action_line(id: UUID, session: Session) -> ActionLine:
     return await find(session, ActionLine, id)
 
 
-@router.post("/actions", status_code=201, dependencies=[KEEPS_PLAN], response_model=ActionOut)
+@router.post("/actions", status_code=201, response_model=ActionOut)
 async def plan_action(command: PlanAction, session: Session) -> Action:
     return await actions.plan(session, command)
 
@@ -159,52 +196,52 @@ async def read_action(id: UUID, session: Session) -> Action:
     return await find(session, Action, id)
 
 
-@router.patch("/actions/{id}", dependencies=[KEEPS_PLAN], response_model=ActionOut)
+@router.patch("/actions/{id}", response_model=ActionOut)
 async def describe_action(id: UUID, command: DescribeAction, session: Session) -> Action:
     return await actions.describe(session, id, command)
 
 
-@router.post("/actions/{id}/_start", dependencies=[KEEPS_PLAN], response_model=ActionOut)
+@router.post("/actions/{id}/_start", response_model=ActionOut)
 async def start_action(id: UUID, command: StartAction, session: Session) -> Action:
     return await actions.start(session, id, command)
 
 
-@router.post("/actions/{id}/_hold", dependencies=[KEEPS_PLAN], response_model=ActionOut)
+@router.post("/actions/{id}/_hold", response_model=ActionOut)
 async def hold_action(id: UUID, command: HoldAction, session: Session) -> Action:
     return await actions.hold(session, id, command)
 
 
-@router.post("/actions/{id}/_complete", dependencies=[KEEPS_PLAN], response_model=ActionOut)
+@router.post("/actions/{id}/_complete", response_model=ActionOut)
 async def complete_action(id: UUID, command: CompleteAction, session: Session) -> Action:
     return await actions.complete(session, id, command)
 
 
-@router.post("/actions/{id}/_drop", dependencies=[KEEPS_PLAN], response_model=ActionOut)
+@router.post("/actions/{id}/_drop", response_model=ActionOut)
 async def drop_action(id: UUID, command: DropAction, session: Session) -> Action:
     return await actions.drop(session, id, command)
 
 
-@router.post("/actions/{id}/_reschedule", dependencies=[KEEPS_PLAN], response_model=ActionOut)
+@router.post("/actions/{id}/_reschedule", response_model=ActionOut)
 async def reschedule_action(id: UUID, command: RescheduleAction, session: Session) -> Action:
     return await actions.reschedule(session, id, command)
 
 
-@router.post("/actions/{id}/_assign", dependencies=[KEEPS_PLAN], response_model=ActionOut)
+@router.post("/actions/{id}/_assign", response_model=ActionOut)
 async def assign_action(id: UUID, command: AssignAction, session: Session) -> Action:
     return await actions.assign(session, id, command)
 
 
-@router.post("/actions/{id}/_classify", dependencies=[KEEPS_PLAN], response_model=ActionOut)
+@router.post("/actions/{id}/_classify", response_model=ActionOut)
 async def classify_action(id: UUID, command: ClassifyAction, session: Session) -> Action:
     return await actions.classify(session, id, command)
 
 
-@router.post("/actions/{id}/_note", dependencies=[KEEPS_PLAN], response_model=ActionOut)
+@router.post("/actions/{id}/_note", response_model=ActionOut)
 async def note_action(id: UUID, command: NoteAction, session: Session) -> Action:
     return await actions.note(session, id, command)
 
 
-@router.post("/links", status_code=201, dependencies=[PROPOSES], response_model=LinkOut)
+@router.post("/links", status_code=201, response_model=LinkOut)
 async def propose_link(command: ProposeLink, session: Session) -> Link:
     return await links.propose(session, command)
 
@@ -226,21 +263,107 @@ async def read_link(id: UUID, session: Session) -> Link:
     return await find(session, Link, id)
 
 
-@router.post("/links/{id}/_confirm", dependencies=[JUDGES_LINKS], response_model=LinkOut)
+@router.post("/links/{id}/_confirm", response_model=LinkOut)
 async def confirm_link(id: UUID, command: ConfirmLink, session: Session) -> Link:
     return await links.confirm(session, id, command)
 
 
-@router.post("/links/{id}/_dispute", dependencies=[PROPOSES], response_model=LinkOut)
+@router.post("/links/{id}/_dispute", response_model=LinkOut)
 async def dispute_link(id: UUID, command: DisputeLink, session: Session) -> Link:
     return await links.dispute(session, id, command)
 
 
-@router.post("/links/{id}/_end", dependencies=[JUDGES_LINKS], response_model=LinkOut)
+@router.post("/links/{id}/_end", response_model=LinkOut)
 async def end_link(id: UUID, command: EndLink, session: Session) -> Link:
     return await links.end(session, id, command)
 
 
-@router.post("/links/{id}/_declare-sufficient", dependencies=[JUDGES_LINKS], response_model=LinkOut)
+@router.post("/links/{id}/_declare-sufficient", response_model=LinkOut)
 async def declare_link_sufficient(id: UUID, command: DeclareSufficient, session: Session) -> Link:
     return await links.declare_sufficient(session, id, command)
+
+
+@router.post("/clients", status_code=201, response_model=ClientOut)
+async def register_client(command: RegisterClient, session: Session) -> Client:
+    return await clients.register(session, command)
+
+
+@router.get("/clients", response_model=Listing[ClientOut])
+async def list_clients(
+    session: Session,
+    page: Paging,
+    external_id: ExternalId = None,
+    partner_id: Annotated[UUID | None, Query(alias="partnerId")] = None,
+) -> object:
+    return await clients.listed(session, page, external_id, partner_id)
+
+
+@router.get("/clients/{id}", response_model=ClientOut)
+async def read_client(id: UUID, session: Session) -> Client:
+    return await find(session, Client, id)
+
+
+@router.post("/clients/{id}/_grant", response_model=ClientOut)
+async def grant_client(id: UUID, command: GrantClient, session: Session) -> Client:
+    return await clients.grant(session, id, command)
+
+
+@router.post("/clients/{id}/_revoke", response_model=ClientOut)
+async def revoke_client(id: UUID, command: RevokeClient, session: Session) -> Client:
+    return await clients.revoke(session, id, command)
+
+
+@router.post("/keys", status_code=201, response_model=NewKey)
+async def issue_key(command: IssueKey, session: Session) -> object:
+    return await clients.issue(session, command)
+
+
+@router.get("/keys", response_model=Listing[KeyOut])
+async def list_keys(session: Session, page: Paging, client: UUID | None = None) -> object:
+    return await clients.keys(session, page, client)
+
+
+@router.get("/keys/{id}", response_model=KeyOut)
+async def read_key(id: UUID, session: Session) -> ApiKey:
+    return await find(session, ApiKey, id)
+
+
+@router.post("/keys/{id}/_revoke", response_model=KeyOut)
+async def revoke_key(id: UUID, command: RevokeKey, session: Session) -> ApiKey:
+    return await clients.revoke_key(session, id, command)
+
+
+@router.post("/appointments", status_code=201, response_model=AppointmentOut)
+async def appoint_function(command: AppointFunction, session: Session, issuer: Issuer) -> Appointment:
+    return await appointments.appoint(session, command, issuer)
+
+
+@router.get("/appointments", response_model=Listing[AppointmentOut])
+async def list_appointments(
+    session: Session,
+    page: Paging,
+    external_id: ExternalId = None,
+    partner_id: Annotated[UUID | None, Query(alias="partnerId")] = None,
+) -> object:
+    return await appointments.listed(session, page, external_id, partner_id)
+
+
+@router.get("/appointments/{id}", response_model=AppointmentOut)
+async def read_appointment(id: UUID, session: Session) -> Appointment:
+    return await find(session, Appointment, id)
+
+
+@router.post("/appointments/{id}/_end", response_model=AppointmentOut)
+async def end_appointment(id: UUID, command: EndAppointment, session: Session) -> Appointment:
+    return await appointments.end(session, id, command)
+
+
+@counter.post("/token", response_model=Granted, openapi_extra=TOKEN_REQUEST)
+async def exchange_key(shown: KeyShown, session: Session, mint: MintHere) -> Granted:
+    return await tokens.exchange(session, shown, mint)
+
+
+@counter.get("/jwks")
+async def read_signing_keys(mint: MintHere) -> dict[str, Any]:
+    """The public keys of the tokens that are given here (RFC 7517)."""
+    return mint.published()

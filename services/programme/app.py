@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from services.programme.api import router
-from services.programme.known import known
+from services.permissions import PROGRAMME
+from services.programme.api import counter, router
+from services.programme.known import known, roster
 from shared.service import app_factory
 
-create_app = partial(app_factory, "programme", router, view=known)
+create_app = partial(app_factory, "programme", router, counter, permissions=PROGRAMME, view=known, roster=roster)

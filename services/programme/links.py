@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from shared.gate import Function
 from sqlalchemy import ForeignKey, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -11,7 +12,6 @@ from services.programme.base import Base
 from services.programme.known import must_know_recommendation
 from services.programme.partners import code_of
 from shared import outbox
-from shared.access import Function
 from shared.database import Begin, Command, Entity, Json, Page, Slice, begin, called, find, must_exist, page_of, work
 from shared.errors import Conflict, Forbidden, Invalid
 from shared.events.event import Actor

@@ -24,16 +24,12 @@ from services.recommendations.sources import (
     SourceFields,
 )
 from services.recommendations.vocabulary import EndTerm, IntroduceTerm, Term, TermFields
-from shared.access import Function, needs
 from shared.database import called, find, page_of
 from shared.events.recommendations import ClosingReason, Kind, RegisterState, Vocabulary
 from shared.http import Door, EntityOut, ExternalId, Listing, Paging, Session
 from shared.texts import Code
 
 router = APIRouter(route_class=Door)
-
-KEEPS_REGISTER = needs(Function.COORDINATOR)
-REGISTERS = needs(Function.COORDINATOR, Function.ISSUING_BODY)
 
 
 class TermOut(TermFields, EntityOut):
@@ -53,7 +49,7 @@ class RecommendationOut(RecommendationFields, EntityOut):
     closing_reason: ClosingReason | None
 
 
-@router.post("/terms", status_code=201, dependencies=[KEEPS_REGISTER], response_model=TermOut)
+@router.post("/terms", status_code=201, response_model=TermOut)
 async def introduce_term(command: IntroduceTerm, session: Session) -> Term:
     return await vocabulary.introduce(session, command)
 
@@ -71,12 +67,12 @@ async def read_term(id: UUID, session: Session) -> Term:
     return await find(session, Term, id)
 
 
-@router.post("/terms/{id}/_end", dependencies=[KEEPS_REGISTER], response_model=TermOut)
+@router.post("/terms/{id}/_end", response_model=TermOut)
 async def end_term(id: UUID, command: EndTerm, session: Session) -> Term:
     return await vocabulary.end(session, id, command)
 
 
-@router.post("/issuing-bodies", status_code=201, dependencies=[KEEPS_REGISTER], response_model=IssuingBodyOut)
+@router.post("/issuing-bodies", status_code=201, response_model=IssuingBodyOut)
 async def register_issuing_body(command: RegisterIssuingBody, session: Session) -> IssuingBody:
     return await sources.register_body(session, command)
 
@@ -91,7 +87,7 @@ async def read_issuing_body(id: UUID, session: Session) -> IssuingBody:
     return await find(session, IssuingBody, id)
 
 
-@router.post("/sources", status_code=201, dependencies=[KEEPS_REGISTER], response_model=SourceOut)
+@router.post("/sources", status_code=201, response_model=SourceOut)
 async def register_source(command: RegisterSource, session: Session) -> Source:
     return await sources.register(session, command)
 
@@ -106,7 +102,7 @@ async def read_source(id: UUID, session: Session) -> Source:
     return await find(session, Source, id)
 
 
-@router.post("/recommendations", status_code=201, dependencies=[REGISTERS], response_model=RecommendationOut)
+@router.post("/recommendations", status_code=201, response_model=RecommendationOut)
 async def register_recommendation(command: RegisterRecommendation, session: Session) -> Recommendation:
     return await recommendations.register(session, command)
 
@@ -128,21 +124,21 @@ async def read_recommendation(id: UUID, session: Session) -> Recommendation:
     return await find(session, Recommendation, id)
 
 
-@router.patch("/recommendations/{id}", dependencies=[REGISTERS], response_model=RecommendationOut)
+@router.patch("/recommendations/{id}", response_model=RecommendationOut)
 async def describe_recommendation(id: UUID, command: DescribeRecommendation, session: Session) -> Recommendation:
     return await recommendations.describe(session, id, command)
 
 
-@router.post("/recommendations/{id}/_classify", dependencies=[KEEPS_REGISTER], response_model=RecommendationOut)
+@router.post("/recommendations/{id}/_classify", response_model=RecommendationOut)
 async def classify_recommendation(id: UUID, command: ClassifyRecommendation, session: Session) -> Recommendation:
     return await recommendations.classify(session, id, command)
 
 
-@router.post("/recommendations/{id}/_close", dependencies=[REGISTERS], response_model=RecommendationOut)
+@router.post("/recommendations/{id}/_close", response_model=RecommendationOut)
 async def close_recommendation(id: UUID, command: CloseRecommendation, session: Session) -> Recommendation:
     return await recommendations.close(session, id, command)
 
 
-@router.post("/recommendations/{id}/_reopen", dependencies=[REGISTERS], response_model=RecommendationOut)
+@router.post("/recommendations/{id}/_reopen", response_model=RecommendationOut)
 async def reopen_recommendation(id: UUID, command: ReopenRecommendation, session: Session) -> Recommendation:
     return await recommendations.reopen(session, id, command)

@@ -2,8 +2,9 @@
 
 from functools import partial
 
+from services.permissions import RECOMMENDATIONS
 from services.recommendations.api import router
-from services.recommendations.known import known
+from services.recommendations.known import known, roster
 from shared.service import app_factory
 
-create_app = partial(app_factory, "recommendations", router, view=known)
+create_app = partial(app_factory, "recommendations", router, permissions=RECOMMENDATIONS, view=known, roster=roster)

@@ -11,9 +11,11 @@ from services.recommendations.base import Known
 from shared.errors import NotKnownYet
 from shared.events.programme import PartnerRegistered
 from shared.projection import Projection
+from shared.roster import Roster
 from shared.rows import Followed, follow_entity
 
 known = Projection("known", Known)
+roster = Roster(known, Known)
 
 
 class PartnerKnown(Followed, Known):

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from pydantic import Field
+from shared.gate import Function
 from sqlalchemy import ForeignKey
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -12,7 +13,6 @@ from services.recommendations.known import code_of, must_know_partners
 from services.recommendations.sources import IssuingBody, Source
 from services.recommendations.vocabulary import Placed, must_hold_all
 from shared import outbox
-from shared.access import Function
 from shared.database import (
     Begin,
     Command,

@@ -5,6 +5,7 @@ from functools import partial
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from services.permissions import REPORTING
 from services.reporting import pages, rules
 from services.reporting.api import router
 from services.reporting.live import Live
@@ -26,4 +27,6 @@ def front(app: FastAPI, service: Service) -> ASGIApp:
     return Front(app, app.state.answers, pages.language_of_page)
 
 
-create_app = partial(app_factory, "reporting", router, view=progress, publishes=False, front=front)
+create_app = partial(
+    app_factory, "reporting", router, permissions=REPORTING, view=progress, publishes=False, front=front
+)

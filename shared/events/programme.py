@@ -193,3 +193,57 @@ class LinkDeclaredSufficient(Event, type="link-declared-sufficient.v1"):
 
     jointly_sufficient: bool
     reason: str
+
+
+class ClientRegistered(Event, type="client-registered.v1"):
+    """A system of an organisation may call, in these functions, within these scopes, until a day."""
+
+    reference: str
+    client_id: str
+    organisation: str
+    functions: list[str]
+    scopes: list[str]
+    expires_on: date | None = None
+
+
+class ClientGranted(Event, type="client-granted.v1"):
+    """From now on a client may this, no more and no less."""
+
+    functions: list[str]
+    scopes: list[str]
+    expires_on: date | None = None
+    reason: str
+
+
+class ClientRevoked(Event, type="client-revoked.v1"):
+    reason: str
+
+
+class KeyIssued(Event, type="key-issued.v1"):
+    """A key was given out for a client; neither the key nor its digest stands in the log."""
+
+    reference: str
+    client: UUID
+    prefix: str
+    scopes: list[str]
+    expires_on: date
+
+
+class KeyRevoked(Event, type="key-revoked.v1"):
+    reason: str
+
+
+class FunctionAppointed(Event, type="function-appointed.v1"):
+    """An account acts in a function of an organisation; `holder` is a digest of issuer and account."""
+
+    reference: str
+    holder: str
+    organisation: str
+    function: str
+    ends_on: date | None = None
+
+
+class AppointmentEnded(Event, type="appointment-ended.v1"):
+    ends_on: date
+    """The last day on which it holds."""
+    reason: str
