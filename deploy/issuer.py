@@ -38,6 +38,7 @@ class Issuer:
         key = ECKey.import_key(json.loads(private.read_text()))
         issuer = cls(home, key)
         issuer.jwks.write_text(json.dumps(KeySet([key]).as_dict(private=False)))
+        issuer.make_token_keys()
         return issuer
 
     @property
@@ -47,12 +48,13 @@ class Issuer:
     @property
     def token_keys(self) -> Path:
         """The private keys with which `programme` signs the tokens that it gives for API keys."""
-        found = self.home / "token-keys.json"
-        if not found.exists():
+        return self.home / "token-keys.json"
+
+    def make_token_keys(self) -> None:
+        if not self.token_keys.exists():
             key = ECKey.generate_key("P-256", {"kid": uuid4().hex, "use": "sig", "alg": "ES256"})
-            found.touch(mode=0o600)
-            found.write_text(json.dumps(KeySet([key]).as_dict(private=True)))
-        return found
+            self.token_keys.touch(mode=0o600)
+            self.token_keys.write_text(json.dumps(KeySet([key]).as_dict(private=True)))
 
     def token(
         self,

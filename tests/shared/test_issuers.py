@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import uvicorn
+from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,8 +20,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from deploy.embedded import LOOPBACK, free_port
+from deploy.issuer import AUDIENCE
 from shared.issuers import KEPT, SPARED, KeysInFile, KeysUnavailable, PublishedKeys
-from tests.house import QuietServer, eventually
+from tests.house import Builder, QuietServer, eventually
 
 
 def key(kid: str) -> ECKey:
@@ -165,3 +169,39 @@ async def test_a_file_is_read_again_when_it_changed_and_a_broken_one_changes_not
     assert kids(await keys.holding("first")) == {"first"}
     file.write_text(json.dumps(KeySet([key("second")]).as_dict(private=False)))
     assert kids(await keys.holding("second")) == {"second"}
+
+
+# --- in a running house ------------------------------------------------------------------------------------------
+
+
+def signed(provider: Provider, by: ECKey) -> str:
+    now = int(time.time())
+    claims = {
+        "iss": provider.issuer,
+        "aud": AUDIENCE,
+        "sub": "account-1",
+        "azp": "client-1",
+        "iat": now,
+        "exp": now + 600,
+        "organisation": "jenv",
+        "functions": ["coordinator"],
+        "scope": "programme:write",
+    }
+    return jwt.encode({"alg": "ES256", "kid": str(by.kid)}, claims, by)
+
+
+async def test_a_service_believes_the_issuer_whose_keys_it_discovered_and_no_key_besides(
+    builder: Builder,
+) -> None:
+    async with running(Provider()) as provider, builder.house(issuer=provider.issuer, jwks_file=None) as house:
+
+        async def plans(by: ECKey) -> int:
+            headers = {"Authorization": f"Bearer {signed(provider, by)}"}
+            body = {"code": f"p-{uuid4().hex[:8]}", "name": {"nl": "Partner"}, "kind": "ngo"}
+            return (await house.send("POST", "/programme/v1/partners", body, by=None, headers=headers)).status_code
+
+        first, second = provider.keys[0], key("second")
+        assert await plans(first) == 201
+        assert await plans(second) == 401, "not a key of the issuer's, yet"
+        assert await plans(first) == 201
+    # How soon a new key is looked for is tried above, with a clock.
