@@ -6,7 +6,7 @@ HOME_DIR ?= .local
 PORT_BASE ?= 8000
 export UV_PYTHON_DOWNLOADS = never
 
-.PHONY: up test check test-quick faults soak bench views verify rebuild retry park release token browser help
+.PHONY: up test check test-quick faults soak bench contracts views verify rebuild retry park release token browser help
 
 help:       ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
@@ -31,6 +31,9 @@ soak: .venv/ready          ## faults at random while writers go on: make soak MI
 
 bench: .venv/ready          ## how fast: each promise with its limit in the same run
 	@$(VENV)/python -m bench.visible
+
+contracts: .venv/ready          ## OpenAPI, AsyncAPI and JSON Schemas as files, from the code; PUBLISH=1 makes them a promise
+	@$(VENV)/python -m deploy.contracts $(if $(PUBLISH),--publish)
 
 TEND = $(VENV)/python -m deploy.tend --home $(HOME_DIR)
 

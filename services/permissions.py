@@ -15,6 +15,9 @@ TASK_FORCE_MEMBER, ISSUING_BODY, AUDITOR = Function.TASK_FORCE_MEMBER, Function.
 FEED: Permissions = {
     "events_after": FOLLOWERS,
     "head_of_events": FOLLOWERS,
+    "read_event": FOLLOWERS,
+    "list_event_types": PUBLIC,
+    "read_event_type": PUBLIC,
 }
 
 RECOMMENDATIONS: Permissions = FEED | {

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.params import ParamTypes
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -270,8 +270,8 @@ class EntityOut(Out):
     """What every entity shows."""
 
     id: uuid.UUID
-    reference: str
-    version: int
+    reference: Annotated[str, Field(examples=["ABC-2018-0007"])]
+    version: Annotated[int, Field(examples=[3])]
     began_on: Day
     effective_from: Day
     effective_from_basis: Basis

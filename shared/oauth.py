@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from fastapi import Depends, Request
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from shared.errors import Invalid, Unauthenticated, Unavailable
@@ -28,10 +29,10 @@ LIFE = 300
 class Granted(Out):
     """The answer of a token endpoint (RFC 6749, 5.1), in its own spelling."""
 
-    access_token: str
-    token_type: str = "Bearer"  # noqa: S105  # a kind of token
-    expires_in: int = LIFE
-    scope: str
+    access_token: Annotated[str, Field(examples=["eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9…"])]
+    token_type: Annotated[str, Field(examples=["Bearer"])] = "Bearer"  # noqa: S105  # a kind of token
+    expires_in: Annotated[int, Field(examples=[LIFE])] = LIFE
+    scope: Annotated[str, Field(examples=["monitor:write"])]
 
     model_config = {"alias_generator": None}
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import json
 import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import text
@@ -18,15 +20,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 from starlette.types import ASGIApp
 
-from shared import migrations, outbox, parking, verification
+from shared import contract, event_contract, migrations, outbox, parking, reference, verification
 from shared import settings as settings_module
 from shared.access import Permissions
 from shared.bus import Bus, NatsBus
 from shared.calendar import day_of, written
 from shared.database import check_durability, engine, sessions
+from shared.errors import NotFound
 from shared.feed import LONGEST_WAIT, MOST, spliced
 from shared.gate import Gate
-from shared.http import Door, Porch, Session, install_problems, problem, shielded
+from shared.http import Door, Out, Porch, Session, install_problems, problem, shielded
 from shared.projection import Attached, Following, Projection
 from shared.relay import Relay
 from shared.roster import Roster
@@ -153,9 +156,11 @@ def app_factory(
     if publishes:
         app.include_router(_feed(), prefix=f"/{name}/v1")
     app.include_router(_health())
-    described = app.openapi()["paths"]
-    service.learn_paths(described)
-    must_be_permitted({one["operationId"] for path in described.values() for one in path.values()}, permissions)
+    app.include_router(_documents(app, service), prefix=f"/{name}/v1")
+    described = contract.complete(app.openapi(), name, permissions)
+    app.openapi = lambda: described  # type: ignore[method-assign]  # as FastAPI's own documentation does it
+    service.learn_paths(described["paths"])
+    must_be_permitted({one["operationId"] for _, _, one in contract.operations(described)}, permissions)
     fronted: ASGIApp = front(app, service) if front is not None else app
     return Porch(fronted, VERSION, settings.max_body)
 
@@ -302,23 +307,85 @@ def _log_as(level: str) -> None:
 # --- the routes that every service has -------------------------------------------------------------------------
 
 
+class HeadOut(Out):
+    """How far a log goes; nothing will be recorded at or before `watermark`."""
+
+    epoch: UUID
+    sequence: int
+    chain: str
+    watermark: datetime
+
+
+class EventType(Out):
+    """A type of fact, and what it means."""
+
+    type: str
+    meaning: str
+
+
+class EventTypes(Out):
+    items: list[EventType]
+
+
+class FedEvent(Out):
+    """One fact: its number, the chain after it, what it is about, and the CloudEvent as it was told."""
+
+    sequence: int
+    chain: str
+    entity: UUID
+    event: dict[str, Any]
+
+
+class FeedPage(Out):
+    """Facts in the order of the log, and how far it goes."""
+
+    epoch: UUID
+    head: int
+    items: list[FedEvent]
+
+
 def _feed() -> APIRouter:
     router = APIRouter(route_class=Door, tags=["events"])
 
-    @router.get("/events/head")
-    async def head_of_events(request: Request, session: Session) -> dict[str, Any]:
+    @router.get("/events/head", response_model=HeadOut)
+    async def head_of_events(request: Request, session: Session) -> HeadOut:
         """How far the log goes: epoch, sequence, chain; nothing will be recorded at or before `watermark`."""
         service: Service = request.app.state.service
         async with service.engine.begin() as connection:
             head = await outbox.head(connection)
-        return {
-            "epoch": str(head.epoch),
-            "sequence": head.sequence,
-            "chain": head.chain,
-            "watermark": written(head.watermark),
-        }
+        return HeadOut(epoch=head.epoch, sequence=head.sequence, chain=head.chain, watermark=head.watermark)
 
-    @router.get("/events")
+    @router.get("/event-types", response_model=EventTypes)
+    async def list_event_types(request: Request, session: Session) -> EventTypes:
+        """Every type of fact that is told here, with what it means; each has a JSON Schema at its own address."""
+        service: Service = request.app.state.service
+        kinds = event_contract.types_of(service.name)
+        return EventTypes(items=[EventType(type=kind.type, meaning=event_contract.meaning_of(kind)) for kind in kinds])
+
+    @router.get("/event-types/{type}")
+    async def read_event_type(
+        type: Annotated[str, Path(max_length=120)], request: Request, session: Session
+    ) -> dict[str, Any]:
+        """The JSON Schema of a whole message of one type."""
+        service: Service = request.app.state.service
+        kinds = {kind.type: kind for kind in event_contract.types_of(service.name)}
+        if type not in kinds:
+            raise NotFound("There is no such type of fact here; see the list of types.")
+        return event_contract.schema_of(kinds[type], service.source)
+
+    @router.get(
+        "/events/{id}",
+        response_class=Response,
+        responses={200: {"content": {"application/cloudevents+json": {"schema": {"type": "object"}}}}},
+    )
+    async def read_event(id: UUID, request: Request, session: Session) -> Response:
+        """One fact by its id, as the CloudEvent that was told."""
+        stored = await outbox.told_before(session, id)
+        if stored is None:
+            raise NotFound("There is no fact with this id here.")
+        return Response(stored.event, media_type="application/cloudevents+json")
+
+    @router.get("/events", response_model=FeedPage)
     async def events_after(
         request: Request,
         session: Session,
@@ -338,6 +405,26 @@ def _feed() -> APIRouter:
             rows = await outbox.after(session, after, limit)
         end = await outbox.end(session)
         return Response(spliced(end.epoch, end.sequence, rows), media_type="application/json")
+
+    return router
+
+
+def _documents(app: FastAPI, service: Service) -> APIRouter:
+    """Beside openapi.json: the contract of the events, and both as a page."""
+    router = APIRouter(include_in_schema=False)
+    kinds = event_contract.types_of(service.name)
+
+    @router.get("/reference")
+    async def reference_page() -> Response:
+        html = reference.page(app.openapi(), events=bool(kinds))
+        return Response(html, media_type="text/html", headers={"content-security-policy": reference.POLICY})
+
+    if kinds:
+
+        @router.get("/asyncapi.json")
+        async def events_contract() -> Response:
+            document = event_contract.asyncapi(service.name, service.source, VERSION)
+            return Response(json.dumps(document), media_type="application/json")
 
     return router
 

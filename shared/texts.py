@@ -37,10 +37,18 @@ def _within_bounds(day: date) -> date:
 
 
 Line = Annotated[
-    str, StringConstraints(min_length=1, max_length=300), AfterValidator(_clean), StringConstraints(min_length=1)
+    str,
+    StringConstraints(min_length=1, max_length=300),
+    AfterValidator(_clean),
+    StringConstraints(min_length=1),
+    Field(examples=["Een regel tekst"]),
 ]
 Prose = Annotated[
-    str, StringConstraints(min_length=1, max_length=4000), AfterValidator(_clean), StringConstraints(min_length=1)
+    str,
+    StringConstraints(min_length=1, max_length=4000),
+    AfterValidator(_clean),
+    StringConstraints(min_length=1),
+    Field(examples=["Een toelichting in enkele zinnen."]),
 ]
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=80)]
 """A short stable name in lower case: `zorg-en-hulpverlening`."""
@@ -64,7 +72,7 @@ class Text(Value):
     """A text that people read, per language; at least one of the two."""
 
     nl: Prose | None = None
-    en: Prose | None = None
+    en: Annotated[Prose | None, Field(examples=["An explanation in a few sentences."])] = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> "Text":

@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
-from shared.gate import Function
 
 from deploy.issuer import AUDIENCE, ISSUER
 from deploy.stack import SERVICES
+from shared.gate import Function
 from tests.examples import World, action, claim, issuing_body, link, text
 from tests.house import House
 

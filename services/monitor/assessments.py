@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from shared.gate import Function
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,6 +12,7 @@ from shared.database import Begin, Entity, Json, Page, Slice, begin, called, pag
 from shared.errors import Conflict, Forbidden
 from shared.events.monitor import UptakeAssessed, Verdict
 from shared.events.recommendations import Kind
+from shared.gate import Function
 from shared.texts import Text, Value
 
 

@@ -5,7 +5,6 @@ from datetime import date
 from uuid import UUID
 
 from pydantic import Field
-from shared.gate import Caller
 from sqlalchemy import ForeignKey
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -30,6 +29,7 @@ from shared.events.monitor import (
     ReportTakenUp,
     ReportWithdrawn,
 )
+from shared.gate import Caller
 from shared.texts import Day, Prose, Text, Value
 
 INSIDE = (ReportState.DRAFT, ReportState.WITHDRAWN)

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from shared.gate import Function
 
 from services.programme import actions, appointments, clients, links, partners, plans, tokens
 from services.programme.actions import (
@@ -53,6 +52,7 @@ from services.programme.plans import (
 )
 from shared.database import called, find, page_of
 from shared.events.programme import ActionState, LinkState, PartnerKind
+from shared.gate import Function
 from shared.http import Counter, Door, EntityOut, ExternalId, Listing, Paging, Session
 from shared.oauth import TOKEN_REQUEST, Granted, Issuer, KeyShown, MintHere
 from shared.texts import Code, DatedNote, Day

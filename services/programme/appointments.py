@@ -5,7 +5,6 @@ from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
-from shared.gate import Function
 from sqlalchemy import ForeignKey
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -16,6 +15,7 @@ from shared import outbox
 from shared.database import Begin, Command, Entity, Page, Slice, begin, called, find, page_of
 from shared.errors import Conflict, Invalid
 from shared.events.programme import AppointmentEnded, FunctionAppointed
+from shared.gate import Function
 from shared.roster import holder_of
 from shared.texts import Day, Prose
 

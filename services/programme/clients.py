@@ -10,7 +10,6 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
-from shared.gate import Function
 from sqlalchemy import ForeignKey, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -22,6 +21,7 @@ from shared import outbox
 from shared.database import Begin, Command, Entity, Page, Slice, begin, called, find, page_of, show_once, work
 from shared.errors import Conflict, Invalid, Unauthenticated
 from shared.events.programme import ClientGranted, ClientRegistered, ClientRevoked, KeyIssued, KeyRevoked
+from shared.gate import Function
 from shared.texts import Day, Line, Prose, Value
 
 MARK = "kpk"

@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from shared.gate import Function
 from sqlalchemy import ForeignKey, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -25,6 +24,7 @@ from shared.events.programme import (
     LinkProposed,
     LinkState,
 )
+from shared.gate import Function
 from shared.texts import Citations, Evidence, Prose, Sourced, Text
 
 

@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from pydantic import Field
-from shared.gate import Function
 from sqlalchemy import ForeignKey
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -40,6 +39,7 @@ from shared.events.recommendations import (
     RegisterState,
     Strength,
 )
+from shared.gate import Function
 from shared.texts import Citations, Codes, Evidence, Line, Prose, Sourced, Text
 
 
