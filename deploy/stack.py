@@ -84,6 +84,8 @@ class Stack:
                 "KAPSTOK_JWKS_FILE": str(self.issuer.jwks),
                 "KAPSTOK_TOKEN_KEYS_FILE": str(self.issuer.token_keys),
                 "KAPSTOK_HOUSE_KEY": self.secret,
+                "KAPSTOK_RATE_LIMIT": "0",
+                "KAPSTOK_COSTLY_RATE_LIMIT": "0",
                 "PYTHONPATH": str(ROOT),
             }
             | self.extra
@@ -108,6 +110,7 @@ class Stack:
             str(self.ports[name]),
             "--no-server-header",
             "--no-access-log",
+            "--no-proxy-headers",
             "--log-level",
             "warning",
             "--timeout-graceful-shutdown",

@@ -5,20 +5,28 @@ a row cannot say, a rule of the noun says: a partner writes only for itself, the
 own link, nobody reviews its own report.
 """
 
-from shared.access import ANYONE_KNOWN, FOLLOWERS, PUBLIC, Permissions, may, scopes_of
+from shared.access import ANYONE_KNOWN, FOLLOWERS, PUBLIC, Permissions, costly, may, scopes_of
 from shared.gate import Function
 
 REPORTER, ALTERNATE, VALIDATOR = Function.REPORTER, Function.ALTERNATE, Function.VALIDATOR
 COORDINATOR, SECRETARIAT = Function.COORDINATOR, Function.SECRETARIAT
 TASK_FORCE_MEMBER, ISSUING_BODY, AUDITOR = Function.TASK_FORCE_MEMBER, Function.ISSUING_BODY, Function.AUDITOR
 
-FEED: Permissions = {
+PROBLEMS: Permissions = {
+    "list_problems": PUBLIC,
+    "read_problem": PUBLIC,
+}
+"""What every service has."""
+
+FEED: Permissions = PROBLEMS | {
     "events_after": FOLLOWERS,
     "head_of_events": FOLLOWERS,
     "read_event": FOLLOWERS,
     "list_event_types": PUBLIC,
     "read_event_type": PUBLIC,
+    "read_receipt": ANYONE_KNOWN,
 }
+"""What every service has that records facts."""
 
 RECOMMENDATIONS: Permissions = FEED | {
     "list_terms": PUBLIC,
@@ -84,7 +92,7 @@ PROGRAMME: Permissions = FEED | {
     "read_appointment": may(COORDINATOR, AUDITOR),
     "appoint_function": may(COORDINATOR),
     "end_appointment": may(COORDINATOR),
-    "exchange_key": PUBLIC,
+    "exchange_key": costly(PUBLIC),
     "read_signing_keys": PUBLIC,
 }
 
@@ -113,7 +121,7 @@ MONITOR: Permissions = FEED | {
     "assess_uptake": may(TASK_FORCE_MEMBER, SECRETARIAT, COORDINATOR, ISSUING_BODY),
 }
 
-REPORTING: Permissions = {
+REPORTING: Permissions = PROBLEMS | {
     "progress_per_domain": PUBLIC,
     "progress_of_domain": PUBLIC,
     "progress_per_partner": PUBLIC,

@@ -1,6 +1,6 @@
 """Who may do what: what a route asks of its caller, held to one table of permissions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -25,6 +25,8 @@ class May:
     public: bool = False
     house: bool = False
     """Also another service of the house, by the key that they share."""
+    costly: bool = False
+    """It makes much work: counted against the stricter limit too (`costly_rate_limit`)."""
 
 
 PUBLIC = May(public=True)
@@ -39,6 +41,11 @@ Permissions = dict[str, May]
 def may(*functions: Function) -> May:
     """These functions; the first that a caller has is the one that is recorded as acting."""
     return May(functions)
+
+
+def costly(permitted: May) -> May:
+    """The same callers, for an operation that makes much work, such as one that starts some."""
+    return replace(permitted, costly=True)
 
 
 async def admit(request: Request, service: str, operation: str, permitted: May) -> Function | None:

@@ -116,7 +116,7 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET":
             kept = self._answers.fresh((scope["path"], scope["query_string"], self._varies(scope)))
-            if kept is not None and not _asks_for_more(scope):
+            if kept is not None and not _asks_for_more(scope, kept):
                 for message in answered(self._answers, kept, _if_none_match(scope)):
                     await send(message)
                 return
@@ -126,7 +126,7 @@ class Front:
 def answered(answers: Answers, answer: Answer, if_none_match: bytes | None) -> tuple[Message, Message]:
     """The two ASGI messages of an answer: 304 when the caller has it already."""
     headers = answers.headers(answer)
-    if if_none_match is not None and answer.etag in if_none_match:
+    if if_none_match is not None and (answer.etag in if_none_match or if_none_match == b"*"):
         return (
             {"type": "http.response.start", "status": 304, "headers": headers},
             {"type": "http.response.body", "body": b""},
@@ -142,6 +142,10 @@ def _if_none_match(scope: Scope) -> bytes | None:
     return next((value for name, value in scope["headers"] if name == b"if-none-match"), None)
 
 
-def _asks_for_more(scope: Scope) -> bool:
-    """Whether the caller wants at least some position: then the app waits for it."""
-    return any(name == b"kapstok-at-least" for name, _ in scope["headers"])
+def _asks_for_more(scope: Scope, kept: Answer) -> bool:
+    """Whether the caller wants at least some position, or does not name the form of what is kept: the app decides."""
+    form = kept.media_type.partition(b";")[0]
+    return any(
+        name == b"kapstok-at-least" or (name == b"accept" and b"*/*" not in value and form not in value)
+        for name, value in scope["headers"]
+    )

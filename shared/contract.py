@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from shared.access import May, Permissions, scopes_of
+from shared.problem_types import CATALOGUE, INVALID, ProblemType
 
 Schema = dict[str, Any]
 PROBLEM = {
@@ -16,8 +17,8 @@ PROBLEM = {
     "description": "A refusal in words (RFC 9457).",
     "required": ["type", "title", "status", "detail"],
     "properties": {
-        "type": {"type": "string", "format": "uri-reference", "examples": ["about:blank"]},
-        "title": {"type": "string", "examples": ["The request is not valid"]},
+        "type": {"type": "string", "format": "uri-reference", "examples": ["/programme/v1/problems/invalid"]},
+        "title": {"type": "string", "examples": [INVALID.title.en]},
         "status": {"type": "integer", "minimum": 400, "maximum": 599, "examples": [400]},
         "detail": {"type": "string", "examples": ["Mend /name: This field is needed."]},
         "errors": {
@@ -38,23 +39,11 @@ PROBLEM = {
         },
     },
 }
-REFUSALS = {
-    400: "Something in the request is not written as asked, or cannot be right.",
-    401: "A valid token is needed.",
-    403: "The caller's function or scope does not open this.",
-    404: "There is nothing with this id here, or nothing that the caller may see.",
-    406: "This cannot be answered in a media type that is accepted.",
-    409: "A rule refuses this in the state that things are in now.",
-    410: "This operation has ended.",
-    412: "It changed since it was read; read it again.",
-    413: "The body is too large.",
-    415: "The body comes in another media type than is taken.",
-    422: "This Idempotency-Key came with another request before.",
-    428: "If-Match is needed.",
-    429: "Too many requests; wait as long as Retry-After says.",
-    500: "Something went wrong here; nothing was saved.",
-    503: "Something that this depends on does not answer; try again, with the same Idempotency-Key.",
+REFUSALS: dict[int, list[ProblemType]] = {
+    status: [type for type in CATALOGUE.values() if type.status == status]
+    for status in sorted({type.status for type in CATALOGUE.values()})
 }
+"""The kinds of refusal that each status may mean."""
 ALWAYS = (400, 406, 429, 500, 503)
 DONE = {200: "What was asked for.", 201: "It was made.", 202: "It was taken in, and is worked on.", 204: "Done."}
 RETRY = (409, 429, 503)
@@ -66,10 +55,20 @@ def _text(description: str, example: str, **more: Any) -> Schema:
 
 
 API_VERSION = _text("The full version of this API.", "0.1.0")
+GIVEN_ALWAYS = {
+    "API-Version": API_VERSION,
+    "traceresponse": _text("The trace of this request (W3C Trace Context).", "00-4bf92f35…-b7ad6b71…-00"),
+    "RateLimit-Policy": _text("How many requests may come in how many seconds.", '"default";q=1200;w=60'),
+    "RateLimit": _text("How many are left, and in how many seconds there are more.", '"default";r=1187;t=3'),
+}
 GIVEN = {
     "ETag": _text("The version of what is answered, for If-Match and If-None-Match.", '"3"'),
     "Link": _text("Addresses of the neighbouring pages (RFC 8288).", '</programme/v1/actions?cursor=…>; rel="next"'),
     "Location": _text("The address of what was made.", "/programme/v1/actions/0192f0c4-7bff-7e02-8c55-1f0a9d3e7b44"),
+    "Kapstok-Receipt": _text(
+        "The number of this write, when it was recorded, and the SHA-256 of the answer as it is kept.",
+        'number="0192f0c4-7bff-7e02-8c55-1f0a9d3e7b44", time="2026-11-23T12:00:00.123456Z", digest=:4REjxQ4y…:',
+    ),
     "Kapstok-Position": _text("How far this service's facts go with this write; send it as Kapstok-At-Least.", "p412"),
 }
 RETRY_AFTER = {"description": "Seconds to wait.", "schema": {"type": "integer", "examples": [1]}}
@@ -89,7 +88,7 @@ def complete(described: Schema, service: str, permissions: Permissions) -> Schem
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Problem"] = PROBLEM
-    components["responses"] = _refusals()
+    components["responses"] = _refusals(service)
     components["securitySchemes"] = _security(service, described["paths"], permissions)
     for path, method, operation in operations(described):
         permitted = permissions.get(operation["operationId"])
@@ -129,11 +128,14 @@ def _complete_operation(operation: Schema, service: str, path: str, method: str,
     if not writes:
         taken.append("If-None-Match")
     _take(operation, taken)
-    _give(operation, ["ETag", "Link"] if not writes else ["ETag", "Kapstok-Position"] if takes_key else [])
+    _give(
+        operation,
+        ["ETag", "Link"] if not writes else ["ETag", "Kapstok-Position", "Kapstok-Receipt"] if takes_key else [],
+    )
     if not writes:
         operation["responses"]["304"] = {
             "description": "What you have still stands.",
-            "headers": {"API-Version": API_VERSION, "ETag": GIVEN["ETag"]},
+            "headers": GIVEN_ALWAYS | {"ETag": GIVEN["ETag"]},
         }
     refused = set(ALWAYS) | (set() if permitted.public else {401, 403}) | ({404} if names_one else set())
     if writes:
@@ -168,7 +170,7 @@ def _give(operation: Schema, names: Iterable[str]) -> None:
             response["description"] = DONE[int(status)]
         if status.startswith("2"):
             also = [*names, *(["Location"] if status == "201" else [])]
-            response["headers"] = {"API-Version": API_VERSION} | {name: GIVEN[name] for name in also}
+            response["headers"] = GIVEN_ALWAYS | {name: GIVEN[name] for name in also}
 
 
 def _refuse(operation: Schema, statuses: Iterable[int]) -> None:
@@ -176,21 +178,26 @@ def _refuse(operation: Schema, statuses: Iterable[int]) -> None:
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{status}"}
 
 
-def _refusals() -> Schema:
-    """Every refusal once, for the operations to point at."""
+def _refusals(service: str) -> Schema:
+    """Every refusal once, for the operations to point at; each kind has a page where its `type` points."""
     return {
         str(status): {
-            "description": meaning,
-            "headers": {"API-Version": API_VERSION} | ({"Retry-After": RETRY_AFTER} if status in RETRY else {}),
+            "description": " Or: ".join(type.meaning.en for type in types),
+            "headers": GIVEN_ALWAYS | ({"Retry-After": RETRY_AFTER} if status in RETRY else {}),
             "content": {
                 "application/problem+json": {
                     "schema": {"$ref": "#/components/schemas/Problem"},
-                    "example": {"type": "about:blank", "title": meaning, "status": status, "detail": meaning},
+                    "examples": {type.slug: _example_of_refusal(type, service) for type in types},
                 }
             },
         }
-        for status, meaning in REFUSALS.items()
+        for status, types in REFUSALS.items()
     }
+
+
+def _example_of_refusal(type: ProblemType, service: str) -> Schema:
+    told = {"type": type.uri(service), "title": type.title.en, "status": type.status, "detail": type.meaning.en}
+    return {"summary": type.title.en, "value": told}
 
 
 def _as_text(operation: Schema) -> None:

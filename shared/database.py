@@ -18,6 +18,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from uuid_utils.compat import uuid7
 
+from shared.cursors import Cursor, Order, walk
 from shared.errors import Invalid, NotFound, Stale
 from shared.events.event import Actor, Basis, Event, Precision
 from shared.settings import Settings
@@ -230,29 +231,35 @@ def show_once(session: AsyncSession, *fields: str) -> None:
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a list: after which id, and how many at most."""
+    """Which part of a list: from which row on, how many at most, in which order."""
 
-    cursor: UUID | None = None
+    cursor: Cursor | None = None
     limit: int = 100
+    order: Order = field(default_factory=Order)
 
 
 @dataclass
 class Slice(Generic[E]):
+    """The part that was found, and the cursors of the parts around it."""
+
     items: list[E]
-    next: UUID | None
+    next: str | None
+    prev: str | None
 
 
 async def page_of(session: AsyncSession, kind: type[E], page: Page, *where: ColumnElement[bool]) -> Slice[E]:
-    """One page in the order of ids, which is the order of entry; stable while others are added."""
-    query = select(kind).where(*where).order_by(kind.id).limit(page.limit + 1)
-    if page.cursor is not None:
-        query = query.where(kind.id > page.cursor)
+    """One page; without an order it is that of ids, which is the order of entry. Stable while others are added."""
+    order, cursor = page.order, page.cursor
+    query = walk(select(kind).where(*where), kind, order, cursor).limit(page.limit + 1)
     found = list(await session.scalars(query))
-    items = found[: page.limit]
-    following = items[-1].id if len(found) > page.limit else None
-    if following is not None:
-        session.info["next"] = following
-    return Slice(items, following)
+    items, more = found[: page.limit], len(found) > page.limit
+    backwards = cursor is not None and cursor.backwards
+    if backwards:
+        items.reverse()
+    after = str(Cursor.at(order, items[-1])) if items and (more or backwards) else None
+    before = str(Cursor.at(order, items[0], backwards=True)) if items and cursor and (more or not backwards) else None
+    session.info["page"] = found_page = Slice(items, after, before)
+    return found_page
 
 
 def called(kind: type[Entity], external_id: str | None) -> list[ColumnElement[bool]]:

@@ -1,11 +1,16 @@
-"""What can go wrong in the domain, said as sentences; `http.py` turns them into problem documents."""
+"""What can go wrong in the domain, said as sentences; `problems.py` turns them into problem documents."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from shared import problem_types
+from shared.problem_types import ProblemType
 
 
 class DomainError(Exception):
     """A refusal with a sentence that the caller can act on."""
 
-    status = 400
-    title = "The request cannot be carried out"
+    type: ClassVar[ProblemType] = problem_types.INVALID
     retry_after: int | None = None
 
     def __init__(self, sentence: str, *, field: str | None = None) -> None:
@@ -13,69 +18,94 @@ class DomainError(Exception):
         self.field = field
         """JSON pointer of the field that is at fault, such as `/leadId`."""
 
+    @property
+    def members(self) -> dict[str, Any]:
+        """What the problem document says besides, where its type defines more."""
+        return {}
+
 
 class Invalid(DomainError):
     """The request is understood, but a value in it cannot be right."""
 
-    title = "The request is not valid"
-
 
 class Unauthenticated(DomainError):
-    status = 401
-    title = "A valid token is needed"
+    type = problem_types.TOKEN_NEEDED
 
 
 class Forbidden(DomainError):
-    status = 403
-    title = "Not allowed"
+    type = problem_types.NOT_ALLOWED
 
 
 class NotFound(DomainError):
-    status = 404
-    title = "Not found"
+    type = problem_types.NOT_FOUND
+
+
+class NotAcceptable(DomainError):
+    """The caller wants the answer in a form that it cannot have."""
+
+    type = problem_types.NOT_ACCEPTABLE
 
 
 class Conflict(DomainError):
     """A rule refuses this in the state that things are in now."""
 
-    status = 409
-    title = "Not possible in this state"
+    type = problem_types.CONFLICT
 
 
 class NotKnownYet(Conflict):
     """A reference to another service's entity that this service has not followed yet."""
 
-    title = "Not known here yet"
+    type = problem_types.NOT_KNOWN_YET
     retry_after = 1
+
+
+class Gone(DomainError):
+    """It was there, and ended as announced."""
+
+    type = problem_types.GONE
 
 
 class Stale(DomainError):
     """`If-Match` names another version than the one that stands now."""
 
-    status = 412
-    title = "Changed in the meantime"
+    type = problem_types.STALE
+
+
+class TooLarge(DomainError):
+    type = problem_types.TOO_LARGE
+
+
+class MediaTypeNotTaken(DomainError):
+    type = problem_types.MEDIA_TYPE_NOT_TAKEN
 
 
 class KeyReused(DomainError):
     """The same `Idempotency-Key` came with another request."""
 
-    status = 422
-    title = "Idempotency-Key used before"
+    type = problem_types.KEY_REUSED
 
 
 class VersionNeeded(DomainError):
-    status = 428
-    title = "If-Match is needed"
+    type = problem_types.VERSION_NEEDED
 
 
-class TooLarge(DomainError):
-    status = 413
-    title = "Too large"
+class TooMany(DomainError):
+    """More requests of one client than a policy allows."""
+
+    type = problem_types.QUOTA_EXCEEDED
+
+    def __init__(self, sentence: str, *, policies: Sequence[str], retry_after: int) -> None:
+        super().__init__(sentence)
+        self.policies = list(policies)
+        self.retry_after = retry_after
+
+    @property
+    def members(self) -> dict[str, Any]:
+        return {"violated-policies": self.policies}
 
 
 class Unavailable(DomainError):
     """Something we depend on does not answer; the outcome of a write may be unknown."""
 
-    status = 503
-    title = "Temporarily not available"
+    type = problem_types.UNAVAILABLE
     retry_after = 2

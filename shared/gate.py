@@ -84,13 +84,19 @@ class Gate:
 
     async def caller(self, request: Request) -> Caller:
         """Who calls. Raises Unauthenticated, with a sentence that says what is wrong, and Unavailable."""
-        claims = await self._claims(_token_of(request))
+        claims = await self.proven(request)
         if self._roster is None or self._view is None:
             return _from_token(claims)
         if claims.key is not None:
             await self._caught_up(self._view, claims)
         entry = await self._roster.entry(self._view, claims.asked())
         return _standing(claims, entry, self._today())
+
+    async def proven(self, request: Request) -> "Claims":
+        """What the token of a request says, checked once; whether it still stands, the roster knows."""
+        if not hasattr(request.state, "claims"):
+            request.state.claims = await self._claims(_token_of(request))
+        return request.state.claims  # type: ignore[no-any-return]
 
     async def _claims(self, token: str) -> "Claims":
         """What a token says, once its issuer is known, its signature holds and its time has not run out."""

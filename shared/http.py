@@ -1,39 +1,39 @@
-"""The HTTP edge: one request is one transaction, answered after its commit; problem documents; the API rules."""
+"""The HTTP edge: one request is one transaction, answered after its commit."""
 
 import asyncio
 import json
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
-import structlog
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
+from fastapi.datastructures import DefaultPlaceholder
+from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
-from fastapi.exceptions import RequestValidationError
 from fastapi.params import ParamTypes
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel, to_snake
+from pydantic_core import PydanticCustomError
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import access, outbox
-from shared.database import Entity, ExternalIds, Page, Work, is_passing
-from shared.errors import Conflict, DomainError, Invalid, TooLarge, Unavailable, VersionNeeded
+from shared import access, cursors, outbox
+from shared.cursors import Cursor, Order
+from shared.database import Entity, ExternalIds, Page, Slice, Work
+from shared.errors import Invalid, MediaTypeNotTaken, NotAcceptable, Unavailable, VersionNeeded
 from shared.events.event import Actor, Basis, Precision
 from shared.gate import Function
+from shared.limits import client_of
+from shared.negotiation import has_already, preferred
+from shared.problems import MERGE_PATCH
 from shared.receipts import close_receipt, key_of, open_receipt
 from shared.texts import Day
 
 if TYPE_CHECKING:
     from shared.service import Service
-
-log = structlog.get_logger("kapstok.http")
 
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -94,22 +94,44 @@ class Door(APIRoute):
         names_version = "{id}" in self.path
         parameters = get_flat_params(self.dependant)
         asked = {one.alias for one in parameters if getattr(one.field_info, "in_", None) is ParamTypes.query}
+        offers = self._offers()
+        needs_session = _needs(self.dependant, _session)
 
         async def handle(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
             service: Service = request.app.state.service
             if not service.ready:
                 raise Unavailable("Starting or stopping; ask again in a moment.")
-            acting = await access.admit(request, service.name, self.name, service.permissions[self.name])
+            permitted = service.permissions[self.name]
+            if self.name in service.endings:
+                service.endings[self.name].tell(request.scope, service.now())
+            acting = await access.admit(request, service.name, self.name, permitted)
+            if permitted.costly:
+                await service.limits.take(request.scope, await client_of(request, service.gate), service.limits.costly)
+            request.state.media_type = _form_of_answer(request, offers)
             _must_be_asked(request, asked)
             await _wait_for_position(request, service)
             if request.method in access.READING:
-                return await _read(request, service, inner)
+                answer = await (_read(request, service, inner) if needs_session else inner(request))
+                if service.addresses.is_patched(self.name):
+                    answer.headers["accept-patch"] = MERGE_PATCH
+                return answer
             if not self.tells:
                 return await _exchange(request, service, inner)
             return await _write(request, service, inner, acting, names_version=names_version)
 
         return handle
+
+    def _offers(self) -> list[str]:
+        """The media types that this route can answer in: its own, and what its `responses` tell of besides."""
+        own = self.response_class
+        usual = (own.value if isinstance(own, DefaultPlaceholder) else own).media_type
+        told: dict[str, Any] = self.responses.get(200, {}).get("content", {})
+        return list(dict.fromkeys(([usual] if usual else []) + list(told))) or ["application/json"]
+
+
+def _needs(dependant: Dependant, call: Callable[..., Any]) -> bool:
+    return any(one.call is call or _needs(one, call) for one in dependant.dependencies)
 
 
 class Counter(Door):
@@ -136,10 +158,15 @@ async def _read(request: Request, service: "Service", inner: Handle) -> Response
             await service.view.enter(session)
         answer = await inner(request)
         _describe(request, session, answer)
-    if answer.headers.get("etag") and answer.headers["etag"] == request.headers.get("if-none-match"):
-        kept = {name: answer.headers[name] for name in ("etag", "link") if name in answer.headers}
+    etag, held = answer.headers.get("etag"), request.headers.get("if-none-match")
+    if etag and held and answer.status_code == 200 and has_already(held, etag):
+        kept = {name: answer.headers[name] for name in _TOLD_AGAIN if name in answer.headers}
         return Response(status_code=304, headers=kept)
     return answer
+
+
+_TOLD_AGAIN = ("cache-control", "etag", "link", "vary")
+"""What 304 says of the answer that the caller has already (RFC 9110, 15.4.5)."""
 
 
 async def _write(
@@ -171,7 +198,7 @@ async def _write(
             answer = await inner(request)
             if answer.status_code >= 400:
                 return answer
-            sequence = await outbox.number(session, service.source, request.headers.get("traceparent"))
+            sequence = await outbox.number(session, service.source, str(request.state.trace))
             _describe(request, session, answer)
             if sequence is not None:
                 answer.headers["kapstok-position"] = f"{service.name[0]}{sequence}"
@@ -212,11 +239,16 @@ def _check_media_type(request: Request, body: bytes) -> None:
     if not body:
         return
     written = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    wanted = (
-        ("application/merge-patch+json", "application/json") if request.method == "PATCH" else ("application/json",)
-    )
+    wanted = (MERGE_PATCH, "application/json") if request.method == "PATCH" else ("application/json",)
     if written not in wanted:
-        raise HTTPException(415, f"Send the body as {wanted[0]}.")
+        raise MediaTypeNotTaken(f"Send the body as {wanted[0]}.")
+
+
+def _form_of_answer(request: Request, offers: Sequence[str]) -> str:
+    found = preferred(",".join(request.headers.getlist("accept")), offers)
+    if found is None:
+        raise NotAcceptable(f"This address answers as {' or '.join(offers)}; say so in Accept, or leave it out.")
+    return found
 
 
 async def _read_body(request: Request) -> None:
@@ -243,10 +275,28 @@ def _describe(request: Request, session: AsyncSession, answer: Response) -> None
         answer.headers["etag"] = f'"{subject.version}"'
         if answer.status_code == 201:
             answer.headers["location"] = f"{request.url.path}/{subject.id}"
-    following = session.info.get("next")
-    if following is not None:
-        target = request.url.include_query_params(cursor=str(following))
-        answer.headers["link"] = f'<{target.path}?{target.query}>; rel="next"'
+    page: Slice[Any] | None = session.info.get("page")
+    if page is not None:
+        # The version of a list is what it says.
+        answer.headers["etag"] = f'"{sha256(bytes(answer.body)).hexdigest()[:32]}"'
+        links = _links(request, page)
+        if links:
+            answer.headers["link"] = links
+
+
+def _links(request: Request, page: Slice[Any]) -> str:
+    """The pages around this one (RFC 8288)."""
+    first = request.url.remove_query_params("cursor") if "cursor" in request.query_params else None
+    targets = {
+        "next": page.next and request.url.include_query_params(cursor=page.next),
+        "prev": page.prev and request.url.include_query_params(cursor=page.prev),
+        "first": first,
+    }
+    return ", ".join(
+        f'<{url.path}{"?" if url.query else ""}{url.query}>; rel="{relation}"'
+        for relation, url in targets.items()
+        if url
+    )
 
 
 async def _session(request: Request) -> AsyncSession:
@@ -286,210 +336,56 @@ class Listing(Out, Generic[T]):
     """One page; `next` is the cursor of the page after it."""
 
     items: list[T]
-    next: uuid.UUID | None = None
+    next: Annotated[str | None, Field(examples=[cursors.EXAMPLE])] = None
 
 
-def _page(
-    cursor: Annotated[uuid.UUID | None, Query(description="Where the page before this one ended.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
-) -> Page:
-    return Page(cursor, limit)
+SORTABLE = ("reference", "beganOn", "effectiveFrom")
+"""What every list can be sorted by."""
 
 
-Paging = Annotated[Page, Depends(_page)]
+def paging(*more: str) -> Any:
+    """Which part of a list, in which order; `more` names what this list can be sorted by besides, as JSON has it."""
+    orders = [f"{sign}{name}" for name in (*SORTABLE, *more) for sign in ("", "-")]
+
+    def known(sort: str) -> str:
+        if sort not in orders:
+            raise PydanticCustomError(
+                "no_such_order", "This list cannot be sorted so; it takes {orders}.", {"orders": ", ".join(orders)}
+            )
+        return sort
+
+    sort_of_list = Annotated[str, AfterValidator(known), WithJsonSchema({"type": "string", "enum": orders})]
+
+    def page(
+        cursor: Annotated[
+            str | None, Query(pattern=cursors.PATTERN, description="Where another page ended, as `Link` gave it.")
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=500, description="How many at most.")] = 100,
+        sort: Annotated[
+            sort_of_list | None,
+            Query(description="By which field; with `-` the last comes first. In the order of entry when left out."),
+        ] = None,
+    ) -> Page:
+        order = Order() if sort is None else Order(to_snake(sort.removeprefix("-")), sort.startswith("-"))
+        return Page(None if cursor is None else Cursor.read(cursor, order), limit, order)
+
+    return Depends(page)
+
+
+Paging = Annotated[Page, paging()]
 
 ExternalId = Annotated[
     str | None,
-    Query(alias="externalId", max_length=200, pattern=r"^[a-z0-9][a-z0-9.-]*:[\x21-\x7e]+$", description="system:id"),
+    Query(
+        alias="externalId",
+        max_length=200,
+        pattern=r"^[a-z0-9][a-z0-9.-]*:[\x21-\x7e]+$",
+        description="What another system calls it: system:id.",
+    ),
 ]
 
 
-# --- problem documents -----------------------------------------------------------------------------------------
-
-
-def problem(
-    status: int, title: str, detail: str, *, errors: list[dict[str, str]] | None = None, retry_after: int | None = None
-) -> JSONResponse:
-    """An RFC 9457 problem document."""
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    if errors:
-        body["errors"] = errors
-    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
-
-
-async def _on_domain_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DomainError)
-    errors = [{"pointer": error.field, "detail": str(error)}] if error.field else None
-    answer = problem(error.status, error.title, str(error), errors=errors, retry_after=error.retry_after)
-    if error.status == 401:
-        answer.headers["www-authenticate"] = 'Bearer realm="kapstok"'
-    return answer
-
-
-_SENTENCES = {
-    "missing": "This field is needed.",
-    "extra_forbidden": "There is no such field here.",
-    "uuid_parsing": "Give an id: a UUID.",
-    "uuid_type": "Give an id: a UUID.",
-    "date_from_datetime_parsing": "Write a day as text: 2018-12-31.",
-    "date_parsing": "Write a day as text: 2018-12-31.",
-    "string_pattern_mismatch": "This is not written in the form that is asked.",
-    "model_attributes_type": "Give an object with fields.",
-    "union_tag_invalid": "This kind does not exist.",
-}
-
-
-async def _on_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    errors = [_field_error(dict(one)) for one in error.errors()]
-    fields = ", ".join(sorted({one["pointer"] for one in errors}))
-    return problem(400, Invalid.title, f"Mend {fields}: {errors[0]['detail']}", errors=errors)
-
-
-def _field_error(one: dict[str, Any]) -> dict[str, str]:
-    """Where and what, without the caller's value."""
-    place, *rest = [str(part) for part in one["loc"]]
-    inside = [re.sub(r"[^\w.-]", "?", part)[:60].replace("~", "~0").replace("/", "~1") for part in rest]
-    pointer = "/" + "/".join(inside) if place == "body" else f"{place}:{'/'.join(inside)}"
-    return {"pointer": pointer, "detail": _SENTENCES.get(one["type"], one["msg"])}
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    titles = {404: "Not found", 405: "Method not allowed", 413: "Too large", 415: "Media type not supported"}
-    detail = str(error.detail)
-    headers = dict(error.headers or {})
-    if error.status_code == 404:
-        detail = "There is nothing at this address; see the openapi.json of this service."
-    if error.status_code == 405:
-        # What openapi.json does not tell of, such as pages and that document itself, is only read.
-        allowed = request.app.state.service.methods(request.url.path) or {"GET", "HEAD"}
-        headers["allow"] = ", ".join(sorted(allowed))
-        detail = f"This address takes {headers['allow']}."
-    answer = problem(error.status_code, titles.get(error.status_code, "The request cannot be answered"), detail)
-    answer.headers.update({name.lower(): value for name, value in headers.items()})
-    return answer
-
-
-async def _on_database_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, IntegrityError):
-        return await _on_domain_error(request, _violated(error))
-    if is_passing(error):
-        log.warning("the database did not answer in time", reason=type(error).__name__)
-        refusal = Unavailable(
-            "The outcome is not known. Try again with the same Idempotency-Key: it is carried out once."
-            if request.method not in ("GET", "HEAD")
-            else "The database does not answer; try again."
-        )
-        return await _on_domain_error(request, refusal)
-    return await _on_any_error(request, error)
-
-
-def _violated(error: IntegrityError) -> DomainError:
-    name = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or ""
-    found = re.fullmatch(r"uq_(?P<rest>.+)", name)
-    if found:
-        return Conflict(f"There is one of these already ({found['rest'].replace('_', ' ')}).")
-    return Conflict("This does not fit with what is there already.")
-
-
-async def _on_any_error(request: Request, error: Exception) -> Response:
-    log.error("a request failed", path=request.url.path, exc_info=error)
-    return problem(500, "Something went wrong here", "This is our fault; nothing was saved. It has been noted.")
-
-
-def install_problems(app: FastAPI) -> None:
-    app.add_exception_handler(DomainError, _on_domain_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(SQLAlchemyError, _on_database_error)
-    app.add_exception_handler(OSError, _on_database_error)
-    app.add_exception_handler(TimeoutError, _on_database_error)
-    app.add_exception_handler(Exception, _on_any_error)
-
-
-# --- what holds for every answer -------------------------------------------------------------------------------
-
-SECURITY_HEADERS = [
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-]
-
-
-class Porch:
-    """Around the whole app: version and security headers on every answer, HEAD, and the limit on bodies."""
-
-    def __init__(self, app: ASGIApp, version: str, max_body: int) -> None:
-        self._app = app
-        self._version = version.encode()
-        self._max_body = max_body
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_dressed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._dress(message)
-            await send(message)
-
-        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if not length.isdigit() or int(length) > self._max_body:
-            await self._too_large()(scope, receive, send_dressed)
-            return
-        seen = 0
-
-        async def receive_limited() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max_body:
-                raise TooLarge(f"A body has {self._max_body} bytes at most.")
-            return message
-
-        if scope["method"] == "HEAD":
-            await self._head(scope, receive_limited, send_dressed)
-        else:
-            await self._app(scope, receive_limited, send_dressed)
-
-    async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What GET answers, without its body; a stream, which has no end of its own, ends here."""
-        ended = asyncio.Event()
-
-        async def send_head(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                await send(message)
-            elif not ended.is_set():
-                ended.set()
-                await send({"type": "http.response.body", "body": b""})
-                if message.get("more_body"):
-                    answering.cancel()
-
-        answering = asyncio.ensure_future(self._app(dict(scope, method="GET"), receive, send_head))
-        try:
-            await asyncio.wait({answering})
-        finally:
-            answering.cancel()
-        if not answering.cancelled():
-            answering.result()
-
-    def _too_large(self) -> Response:
-        return problem(413, TooLarge.title, f"A body has {self._max_body} bytes at most.")
-
-    def _dress(self, message: MutableMapping[str, Any]) -> None:
-        headers = [(name, value) for name, value in message["headers"] if name != b"server"]
-        if message["status"] in (204, 304):
-            headers = [(name, value) for name, value in headers if name not in (b"content-type", b"content-length")]
-        present = {name for name, _ in headers}
-        headers += [header for header in SECURITY_HEADERS if header[0] not in present]
-        headers.append((b"api-version", self._version))
-        message["headers"] = headers
+# --- to the end -----------------------------------------------------------------------------------------------------
 
 
 async def shielded(work: Awaitable[Response], running: set[asyncio.Task[Response]]) -> Response:

@@ -17,9 +17,8 @@ from fastapi import Depends, Request
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 from pydantic import Field
-from starlette.exceptions import HTTPException
 
-from shared.errors import Invalid, Unauthenticated, Unavailable
+from shared.errors import Invalid, MediaTypeNotTaken, Unauthenticated, Unavailable
 from shared.http import Out
 
 LIFE = 300
@@ -48,7 +47,7 @@ class Credentials:
 
 async def _credentials(request: Request) -> Credentials:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-        raise HTTPException(415, "Send the body as application/x-www-form-urlencoded.")
+        raise MediaTypeNotTaken("Send the body as application/x-www-form-urlencoded.")
     form = _form(await request.body())
     if form.get("grant_type") != "client_credentials":
         raise Invalid("Write grant_type=client_credentials; no other is given here.", field="grant_type")

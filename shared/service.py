@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import json
-import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -19,21 +18,31 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from shared import contract, event_contract, migrations, outbox, parking, reference, verification
+from shared import contract, event_contract, migrations, outbox, parking, receipts, reception, reference, verification
 from shared import settings as settings_module
 from shared.access import Permissions
+from shared.addresses import Addresses
 from shared.bus import Bus, NatsBus
 from shared.calendar import day_of, written
 from shared.database import check_durability, engine, sessions
+from shared.endings import Endings, mark_deprecated
 from shared.errors import NotFound
 from shared.feed import LONGEST_WAIT, MOST, spliced
 from shared.gate import Gate
-from shared.http import Door, Out, Porch, Session, install_problems, problem, shielded
+from shared.http import Door, Out, Session, shielded
+from shared.limits import Limited, Limits
+from shared.nightly import each_night
+from shared.origins import Origins
+from shared.porch import Porch
+from shared.problem_types import UNAVAILABLE
+from shared.problems import install_problems, problem
 from shared.projection import Attached, Following, Projection
 from shared.relay import Relay
 from shared.roster import Roster
 from shared.settings import Settings
+from shared.tracing import Traced
 
 log = structlog.get_logger("kapstok.service")
 
@@ -52,6 +61,10 @@ class Service:
     gate: Gate
     permissions: Permissions
     """Who may use which operation; an operation that is not in it is not there."""
+    limits: Limits
+    endings: Endings = field(default_factory=dict)
+    """Which operations end, and when."""
+    addresses: Addresses = field(default_factory=Addresses)
     relay: Relay | None = None
     view: Attached | None = None
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -61,7 +74,6 @@ class Service:
     recorded: asyncio.Event = field(default_factory=asyncio.Event)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _running: set[asyncio.Task[Response]] = field(default_factory=set)
-    _paths: list[tuple[re.Pattern[str], set[str]]] = field(default_factory=list)
 
     @property
     def source(self) -> str:
@@ -85,16 +97,6 @@ class Service:
         if self._running:
             await asyncio.wait(self._running, timeout=3)
 
-    def methods(self, path: str) -> set[str]:
-        """All methods of an address, over every route that matches it."""
-        return {method for pattern, methods in self._paths if pattern.fullmatch(path) for method in methods}
-
-    def learn_paths(self, documented: dict[str, Any]) -> None:
-        for template, operations in documented.items():
-            pattern = re.compile(re.sub(r"\\\{[^/]+\\\}", "[^/]+", re.escape(template)))
-            methods = {method.upper() for method in operations if method in ("get", "post", "patch")}
-            self._paths.append((pattern, methods | ({"HEAD"} if "GET" in methods else set())))
-
 
 def app_factory(
     name: str,
@@ -104,6 +106,7 @@ def app_factory(
     roster: Roster | None = None,
     publishes: bool = True,
     front: Callable[[FastAPI, Service], ASGIApp] | None = None,
+    endings: Endings | None = None,
     settings: Settings | None = None,
     bus: Bus | None = None,
 ) -> ASGIApp:
@@ -119,6 +122,8 @@ def app_factory(
         bus=bus or NatsBus(settings, name),
         gate=Gate(settings, lambda: service.today()),
         permissions=permissions,
+        limits=Limits(settings),
+        endings=endings or {},
     )
     if publishes:
         assert service.bus is not None
@@ -155,14 +160,27 @@ def app_factory(
         app.include_router(router, prefix=f"/{name}/v1")
     if publishes:
         app.include_router(_feed(), prefix=f"/{name}/v1")
+        app.include_router(reception.receipts(), prefix=f"/{name}/v1")
+    app.include_router(reception.problems(), prefix=f"/{name}/v1")
+    app.include_router(reception.well_known())
     app.include_router(_health())
     app.include_router(_documents(app, service), prefix=f"/{name}/v1")
     described = contract.complete(app.openapi(), name, permissions)
     app.openapi = lambda: described  # type: ignore[method-assign]  # as FastAPI's own documentation does it
-    service.learn_paths(described["paths"])
+    service.addresses.learn(described["paths"])
     must_be_permitted({one["operationId"] for _, _, one in contract.operations(described)}, permissions)
+    mark_deprecated(described["paths"], service.endings)
+    _surround(app, service)
     fronted: ASGIApp = front(app, service) if front is not None else app
-    return Porch(fronted, VERSION, settings.max_body)
+    return Porch(Origins(fronted, settings.origins, [f"/{name}/v1/openapi.json"]), name, VERSION, settings.max_body)
+
+
+def _surround(app: FastAPI, service: Service) -> None:
+    """What stands around the routes, the innermost first: answers kept in front of them pass none of it."""
+    app.add_middleware(Limited, service=service.name, limits=service.limits, gate=service.gate)
+    app.add_middleware(Traced)
+    if service.settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=service.settings.trusted_proxies)
 
 
 def must_be_permitted(operations: set[str], permissions: Permissions) -> None:
@@ -201,11 +219,22 @@ async def _start(service: Service) -> None:
         group.create_task(_stay_prepared(service), name="prepared")
         if service.relay is not None:
             service.relaying = group.create_task(service.relay.run(), name="relay")
+            group.create_task(_sweep_receipts(service), name="sweep")
         if service.view is not None:
             for owner in service.view.owners:
                 group.create_task(service.view.follow(owner), name=f"follow-{owner}")
             given = service.settings.verify_at, service.settings.zone, service.now
             group.create_task(verification.nightly(service.view, service.engine, *given), name="verify")
+
+
+async def _sweep_receipts(service: Service) -> None:
+    """Take away, each night, the receipts that have been kept for as long as was told."""
+
+    async def sweep() -> None:
+        await receipts.sweep(service.engine, service.now() - timedelta(days=service.settings.receipt_days))
+
+    settings = service.settings
+    await each_night(service.engine, "sweep", sweep, at=settings.verify_at, zone=settings.zone, now=service.now)
 
 
 async def _prepare(service: Service) -> None:
@@ -389,9 +418,9 @@ def _feed() -> APIRouter:
     async def events_after(
         request: Request,
         session: Session,
-        after: Annotated[int, Query(ge=0, le=2**62)] = 0,
-        limit: Annotated[int, Query(ge=1, le=MOST)] = 200,
-        wait: Annotated[int, Query(ge=0, le=LONGEST_WAIT)] = 0,
+        after: Annotated[int, Query(ge=0, le=2**62, description="The sequence after which to begin.")] = 0,
+        limit: Annotated[int, Query(ge=1, le=MOST, description="How many at most.")] = 200,
+        wait: Annotated[int, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for one.")] = 0,
     ) -> Response:
         """The facts after a sequence, as CloudEvents, byte for byte as told; waits up to `wait` seconds for one."""
         service: Service = request.app.state.service
@@ -443,7 +472,7 @@ def _health() -> APIRouter:
         service: Service = request.app.state.service
         reason = await _not_ready(service)
         if reason:
-            return problem(503, "Not ready", reason, retry_after=1)
+            return problem(service.name, UNAVAILABLE, reason, retry_after=1)
         return Response('{"status":"ready"}', media_type="application/json")
 
     @router.get("/health/detail")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -56,11 +57,32 @@ class Settings(BaseSettings):
 
     max_body: int = 1 << 20
     """Bytes; a larger request body is answered 413."""
+    rate_limit: int = Field(default=1200, ge=0)
+    """Requests that one client may make in `rate_seconds`; 0 for no limit. Kept answers of views are not counted."""
+    costly_rate_limit: int = Field(default=60, ge=0)
+    """The same for what makes much work, such as imports, subscriptions and tokens."""
+    rate_seconds: int = Field(default=60, ge=1)
+    replicas: int = Field(default=1, ge=1)
+    """How many of this service run: each counts for itself, and lets pass its part of a limit."""
+    trusted_proxies: str = ""
+    """Addresses or networks, by commas, whose `X-Forwarded-For` and `-Proto` are believed; empty: nobody's."""
+    cors_origins: str = ""
+    """Origins of web pages, by spaces, that may read the answers, such as `https://dashboard.example.org`."""
+    receipt_days: int = Field(default=30, ge=1)
+    """How long a receipt, and with it the answer to a repeated Idempotency-Key, is kept at least."""
+    security_contact: str = "https://example.org/kapstok/security"
+    """Whom to tell of a weakness: an https, mailto or tel address, for security.txt."""
+    security_expires: datetime = datetime(2027, 6, 30, tzinfo=UTC)
+    """Until when that contact holds; within a year from when it was set."""
     log_level: str = "INFO"
     head_check_seconds: float = 1.0
     relay_poll_seconds: float = 0.5
     verify_at: str = Field(default="03:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
     """When, each night in the programme's time zone, views are made again from the logs and compared with the rows."""
+
+    @cached_property
+    def origins(self) -> list[str]:
+        return self.cors_origins.split()
 
     @cached_property
     def zone(self) -> ZoneInfo:

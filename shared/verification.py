@@ -1,17 +1,15 @@
 """Verification of a view: made again from the owners' logs beside the live rows, compared, and taken away again."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from datetime import time as time_of_day
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import BigInteger, Column, Float, Index, Table, Text, Uuid, insert, select, text
+from sqlalchemy import BigInteger, Column, Float, Index, Table, Text, Uuid, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -21,6 +19,7 @@ from shared.calendar import written
 from shared.database import COMMON
 from shared.errors import Unavailable
 from shared.feed import FeedUnavailable
+from shared.nightly import last_turn, one_replica
 from shared.projection import Attached, Into, generation, take_time
 
 log = structlog.get_logger("kapstok.verification")
@@ -96,21 +95,12 @@ async def last(session: AsyncSession, view: str) -> Verified | None:
     return None if row is None else Verified(*row)
 
 
-def last_turn(now: datetime, at: str, zone: ZoneInfo) -> datetime:
-    """The newest moment, not after `now`, at which the clock in a time zone stood at `at` (HH:MM)."""
-    local = now.astimezone(zone)
-    turn = datetime.combine(local.date(), time_of_day.fromisoformat(at), zone)
-    if turn > local:
-        turn = datetime.combine(local.date() - timedelta(days=1), time_of_day.fromisoformat(at), zone)
-    return turn.astimezone(UTC)
-
-
 async def nightly(view: Attached, engine: AsyncEngine, at: str, zone: ZoneInfo, now: Callable[[], datetime]) -> None:
     """Verify each night at `at`, by one of the replicas; rows made since the last turn are left for the next."""
     told = ""
     while True:
         try:
-            async with _one_replica(engine, view.view.name) as mine:
+            async with one_replica(engine, f"verify-{view.view.name}") as mine:
                 if mine and await _since(view) < last_turn(now(), at, zone):
                     await verify(view, now)
             told = ""
@@ -133,17 +123,3 @@ async def _since(view: Attached) -> datetime:
         made = await session.scalar(select(generation.c.made_at).where(live).order_by(generation.c.made_at.desc()))
     made = made or datetime.now(UTC)
     return made if verified is None else max(made, verified.at)
-
-
-@contextlib.asynccontextmanager
-async def _one_replica(engine: AsyncEngine, view: str) -> AsyncIterator[bool]:
-    """Whether this process is the one that verifies: by a lock that goes with its holder."""
-    named = {"name": f"kapstok-verify-{view}"}
-    async with engine.connect() as connection:
-        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        mine = bool(await connection.scalar(text("select pg_try_advisory_lock(hashtext(:name))"), named))
-        try:
-            yield mine
-        finally:
-            if mine:
-                await connection.scalar(text("select pg_advisory_unlock(hashtext(:name))"), named)

@@ -30,9 +30,9 @@ from services.monitor.rounds import (
     WaiveObligation,
 )
 from shared.access import By
-from shared.database import find
+from shared.database import Page, find
 from shared.events.monitor import Claim, ReportState, RoundState
-from shared.http import Door, EntityOut, ExternalId, Listing, Paging, Session
+from shared.http import Door, EntityOut, ExternalId, Listing, Paging, Session, paging
 
 router = APIRouter(route_class=Door)
 
@@ -71,7 +71,10 @@ async def plan_round(command: PlanRound, session: Session) -> Round:
 
 @router.get("/rounds", response_model=Listing[RoundOut])
 async def list_rounds(
-    session: Session, page: Paging, external_id: ExternalId = None, state: RoundState | None = None
+    session: Session,
+    page: Annotated[Page, paging("opensOn", "dueOn", "closesOn")],
+    external_id: ExternalId = None,
+    state: Annotated[RoundState | None, Query(description="Those in this state.")] = None,
 ) -> object:
     return await rounds.listed(session, page, external_id, state)
 
@@ -99,9 +102,9 @@ async def impose_obligation(command: ImposeObligation, session: Session) -> Obli
 @router.get("/obligations", response_model=Listing[ObligationOut])
 async def list_obligations(
     session: Session,
-    page: Paging,
-    round_id: Annotated[UUID | None, Query(alias="roundId")] = None,
-    partner_id: Annotated[UUID | None, Query(alias="partnerId")] = None,
+    page: Annotated[Page, paging("dueOn", "metOn")],
+    round_id: Annotated[UUID | None, Query(alias="roundId", description="Those in this round.")] = None,
+    partner_id: Annotated[UUID | None, Query(alias="partnerId", description="Those of this partner.")] = None,
 ) -> object:
     return await rounds.obligations(session, page, round_id, partner_id)
 
@@ -129,12 +132,12 @@ async def draft_report(command: DraftReport, session: Session) -> Report:
 @router.get("/reports", response_model=Listing[ReportOut])
 async def list_reports(
     session: Session,
-    page: Paging,
+    page: Annotated[Page, paging("submittedOn", "acceptedOn")],
     caller: By,
     external_id: ExternalId = None,
-    round_id: Annotated[UUID | None, Query(alias="roundId")] = None,
-    partner_id: Annotated[UUID | None, Query(alias="partnerId")] = None,
-    state: ReportState | None = None,
+    round_id: Annotated[UUID | None, Query(alias="roundId", description="Those in this round.")] = None,
+    partner_id: Annotated[UUID | None, Query(alias="partnerId", description="Those of this partner.")] = None,
+    state: Annotated[ReportState | None, Query(description="Those in this state.")] = None,
 ) -> object:
     return await reports.listed(session, page, caller, external_id, round_id, partner_id, state)
 
@@ -184,7 +187,9 @@ async def list_assessments(
     session: Session,
     page: Paging,
     external_id: ExternalId = None,
-    recommendation_id: Annotated[UUID | None, Query(alias="recommendationId")] = None,
+    recommendation_id: Annotated[
+        UUID | None, Query(alias="recommendationId", description="Those of this recommendation.")
+    ] = None,
 ) -> object:
     return await assessments.listed(session, page, external_id, recommendation_id)
 

@@ -50,10 +50,10 @@ from services.programme.plans import (
     Programme,
     ProgrammeFields,
 )
-from shared.database import called, find, page_of
+from shared.database import Page, called, find, page_of
 from shared.events.programme import ActionState, LinkState, PartnerKind
 from shared.gate import Function
-from shared.http import Counter, Door, EntityOut, ExternalId, Listing, Paging, Session
+from shared.http import Counter, Door, EntityOut, ExternalId, Listing, Paging, Session, paging
 from shared.oauth import TOKEN_REQUEST, Granted, Issuer, KeyShown, MintHere
 from shared.texts import Code, DatedNote, Day
 
@@ -122,10 +122,10 @@ async def register_partner(command: RegisterPartner, session: Session) -> Partne
 @router.get("/partners", response_model=Listing[PartnerOut])
 async def list_partners(
     session: Session,
-    page: Paging,
+    page: Annotated[Page, paging("code")],
     external_id: ExternalId = None,
-    code: Code | None = None,
-    kind: PartnerKind | None = None,
+    code: Annotated[Code | None, Query(description="The one with this code.")] = None,
+    kind: Annotated[PartnerKind | None, Query(description="Those of this kind.")] = None,
 ) -> object:
     return await partners.listed(session, page, external_id, code, kind)
 
@@ -183,10 +183,10 @@ async def plan_action(command: PlanAction, session: Session) -> Action:
 @router.get("/actions", response_model=Listing[ActionOut])
 async def list_actions(
     session: Session,
-    page: Paging,
+    page: Annotated[Page, paging("startsOn", "dueOn")],
     external_id: ExternalId = None,
     partner_id: Annotated[UUID | None, Query(alias="partnerId", description="Leads or contributes.")] = None,
-    state: ActionState | None = None,
+    state: Annotated[ActionState | None, Query(description="Those in this state.")] = None,
 ) -> object:
     return await actions.listed(session, page, external_id, partner_id, state)
 
@@ -251,9 +251,11 @@ async def list_links(
     session: Session,
     page: Paging,
     external_id: ExternalId = None,
-    action_id: Annotated[UUID | None, Query(alias="actionId")] = None,
-    recommendation_id: Annotated[UUID | None, Query(alias="recommendationId")] = None,
-    state: LinkState | None = None,
+    action_id: Annotated[UUID | None, Query(alias="actionId", description="Those of this action.")] = None,
+    recommendation_id: Annotated[
+        UUID | None, Query(alias="recommendationId", description="Those to this recommendation.")
+    ] = None,
+    state: Annotated[LinkState | None, Query(description="Those in this state.")] = None,
 ) -> object:
     return await links.listed(session, page, external_id, action_id, recommendation_id, state)
 
@@ -293,7 +295,7 @@ async def list_clients(
     session: Session,
     page: Paging,
     external_id: ExternalId = None,
-    partner_id: Annotated[UUID | None, Query(alias="partnerId")] = None,
+    partner_id: Annotated[UUID | None, Query(alias="partnerId", description="Those of this partner.")] = None,
 ) -> object:
     return await clients.listed(session, page, external_id, partner_id)
 
@@ -319,7 +321,11 @@ async def issue_key(command: IssueKey, session: Session) -> object:
 
 
 @router.get("/keys", response_model=Listing[KeyOut])
-async def list_keys(session: Session, page: Paging, client: UUID | None = None) -> object:
+async def list_keys(
+    session: Session,
+    page: Annotated[Page, paging("expiresOn")],
+    client: Annotated[UUID | None, Query(description="Those of this client.")] = None,
+) -> object:
     return await clients.keys(session, page, client)
 
 
@@ -343,7 +349,7 @@ async def list_appointments(
     session: Session,
     page: Paging,
     external_id: ExternalId = None,
-    partner_id: Annotated[UUID | None, Query(alias="partnerId")] = None,
+    partner_id: Annotated[UUID | None, Query(alias="partnerId", description="Those of this partner.")] = None,
 ) -> object:
     return await appointments.listed(session, page, external_id, partner_id)
 

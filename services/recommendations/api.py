@@ -24,9 +24,9 @@ from services.recommendations.sources import (
     SourceFields,
 )
 from services.recommendations.vocabulary import EndTerm, IntroduceTerm, Term, TermFields
-from shared.database import called, find, page_of
+from shared.database import Page, called, find, page_of
 from shared.events.recommendations import ClosingReason, Kind, RegisterState, Vocabulary
-from shared.http import Door, EntityOut, ExternalId, Listing, Paging, Session
+from shared.http import Door, EntityOut, ExternalId, Listing, Paging, Session, paging
 from shared.texts import Code
 
 router = APIRouter(route_class=Door)
@@ -56,7 +56,10 @@ async def introduce_term(command: IntroduceTerm, session: Session) -> Term:
 
 @router.get("/terms", response_model=Listing[TermOut])
 async def list_terms(
-    session: Session, page: Paging, external_id: ExternalId = None, vocabulary: Vocabulary | None = None
+    session: Session,
+    page: Annotated[Page, paging("code")],
+    external_id: ExternalId = None,
+    vocabulary: Annotated[Vocabulary | None, Query(description="Those of this vocabulary.")] = None,
 ) -> object:
     where = [] if vocabulary is None else [Term.vocabulary == vocabulary]
     return await page_of(session, Term, page, *called(Term, external_id), *where)
@@ -93,7 +96,9 @@ async def register_source(command: RegisterSource, session: Session) -> Source:
 
 
 @router.get("/sources", response_model=Listing[SourceOut])
-async def list_sources(session: Session, page: Paging, external_id: ExternalId = None) -> object:
+async def list_sources(
+    session: Session, page: Annotated[Page, paging("publishedOn")], external_id: ExternalId = None
+) -> object:
     return await page_of(session, Source, page, *called(Source, external_id))
 
 
@@ -112,9 +117,9 @@ async def list_recommendations(
     session: Session,
     page: Paging,
     external_id: ExternalId = None,
-    source_id: Annotated[UUID | None, Query(alias="sourceId")] = None,
-    kind: Kind | None = None,
-    domain: Code | None = None,
+    source_id: Annotated[UUID | None, Query(alias="sourceId", description="Those of this source.")] = None,
+    kind: Annotated[Kind | None, Query(description="Those of this kind.")] = None,
+    domain: Annotated[Code | None, Query(description="Those in this domain.")] = None,
 ) -> object:
     return await recommendations.listed(session, page, external_id, source_id, kind, domain)
 

@@ -2,9 +2,18 @@
 
 from functools import partial
 
+from services.endings import ENDINGS
 from services.permissions import RECOMMENDATIONS
 from services.recommendations.api import router
 from services.recommendations.known import known, roster
 from shared.service import app_factory
 
-create_app = partial(app_factory, "recommendations", router, permissions=RECOMMENDATIONS, view=known, roster=roster)
+create_app = partial(
+    app_factory,
+    "recommendations",
+    router,
+    permissions=RECOMMENDATIONS,
+    view=known,
+    roster=roster,
+    endings=ENDINGS["recommendations"],
+)

@@ -110,7 +110,10 @@ async def progress_per_partner(question: Question) -> Response:
 
 @router.get("/progress/partners/{id}", response_model=PartnerDetail)
 async def progress_of_partner(
-    id: UUID, question: Question, figure: Figure = None, domain: Code | None = None
+    id: UUID,
+    question: Question,
+    figure: Figure = None,
+    domain: Annotated[Code | None, Query(description="Only in this domain.")] = None,
 ) -> Response:
     return await question.answer(progress.one_partner, id, figure, domain)
 

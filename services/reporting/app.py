@@ -5,6 +5,7 @@ from functools import partial
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from services.endings import ENDINGS
 from services.permissions import REPORTING
 from services.reporting import pages, rules
 from services.reporting.api import router
@@ -28,5 +29,12 @@ def front(app: FastAPI, service: Service) -> ASGIApp:
 
 
 create_app = partial(
-    app_factory, "reporting", router, permissions=REPORTING, view=progress, publishes=False, front=front
+    app_factory,
+    "reporting",
+    router,
+    permissions=REPORTING,
+    view=progress,
+    publishes=False,
+    front=front,
+    endings=ENDINGS["reporting"],
 )
