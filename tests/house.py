@@ -108,6 +108,8 @@ class House:
             "house_key": SecretStr(HOUSE_KEY),
             "head_check_seconds": 1.0,
             "log_level": "WARNING",
+            "rate_limit": 0,
+            "costly_rate_limit": 0,
         }
         return Settings(**(given | urls | self.overrides | self.own.get(service, {})))
 
@@ -115,7 +117,11 @@ class House:
         for name in names or SERVICES:
             app = FACTORIES[name](settings=self.settings(name))
             service = _service_of(app)
-            server = QuietServer(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5))
+            server = QuietServer(
+                uvicorn.Config(
+                    app, log_level="error", proxy_headers=False, server_header=False, timeout_graceful_shutdown=5
+                )
+            )
             # Bound here: where uvicorn cannot bind, it ends the whole process.
             listening = socket.create_server((LOOPBACK, self.ports[name]))
             serving = asyncio.create_task(server.serve(sockets=[listening]))

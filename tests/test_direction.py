@@ -41,7 +41,7 @@ def test_imports_point_from_the_edge_to_the_middle(path: Path) -> None:
             assert not module.startswith(("services", "deploy", "tests")), f"{name(path)} imports {module}"
             continue
         assert not module.startswith(("deploy", "tests")), f"{name(path)} imports {module}"
-        if module.startswith("services.") and not module.startswith("services.permissions"):
+        if module.startswith("services.") and not module.startswith(("services.permissions", "services.endings")):
             assert module.split(".")[1] == parts[1], f"{name(path)} imports another service: {module}"
         own = module.removeprefix(f"services.{parts[1]}.").split(".")[0] if module.startswith("services.") else ""
         if parts[-1] != "app.py":
@@ -59,7 +59,7 @@ def test_each_library_is_met_in_its_own_room(path: Path) -> None:
         if library == "nats":
             assert place == "shared/bus.py"
         if library == "fastapi":
-            rooms = ("http", "access", "gate", "oauth", "receipts", "service")
+            rooms = ("http", "access", "gate", "oauth", "receipts", "service", "problems", "reception")
             at_the_edge = path.name in ("api.py", "app.py") or "pages" in path.parts or path.name == "live.py"
             assert at_the_edge or place in [f"shared/{room}.py" for room in rooms], f"{place} meets FastAPI"
         if library == "httpx":

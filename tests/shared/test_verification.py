@@ -9,9 +9,10 @@ from sqlalchemy import text
 
 from shared import verification
 from shared.feed import FeedUnavailable
+from shared.nightly import last_turn
 from shared.outbox import Head
 from shared.projection import Attached
-from shared.verification import Verified, last_turn, nightly, verify
+from shared.verification import Verified, nightly, verify
 from tests.shared.facts import Log
 from tests.shared.plans import OWNER, POISON, Following, plan, reschedule
 
