@@ -6,6 +6,7 @@ and gives, every refusal that it may answer, and an example of each body.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from shared.access import May, Permissions, scopes_of
@@ -72,11 +73,37 @@ GIVEN = {
     "Kapstok-Position": _text("How far this service's facts go with this write; send it as Kapstok-At-Least.", "p412"),
 }
 RETRY_AFTER = {"description": "Seconds to wait.", "schema": {"type": "integer", "examples": [1]}}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A header that the door takes."""
+
+    description: str
+    pattern: str
+    example: str
+    required: bool = False
+
+
 TAKEN = {
-    "Idempotency-Key": (True, "A text of your own for this request: repeated, it gets the same answer.", '"8e03978e"'),
-    "If-Match": (True, "The ETag of the version that you read; `*` for whichever stands.", '"3"'),
-    "If-None-Match": (False, "An ETag that you have: 304 when it still stands.", '"3"'),
-    "Kapstok-At-Least": (False, "A position that the answer must have reached; waited for up to 2 s.", "r412.p980"),
+    "Idempotency-Key": Taken(
+        "A text of your own for this request: repeated, it gets the same answer.",
+        r'^"[!#-\[\]-~]{1,200}"$',
+        '"8e03978e"',
+        required=True,
+    ),
+    "If-Match": Taken(
+        "The ETag of the version that you read; `*` for whichever stands.",
+        r'^(\*|"[0-9]{1,9}")$',
+        '"3"',
+        required=True,
+    ),
+    "If-None-Match": Taken("An ETag that you have: 304 when it still stands.", r"^[ -~]*$", '"3"'),
+    "Kapstok-At-Least": Taken(
+        "A position that the answer must have reached; waited for up to 2 s.",
+        r"^[a-z][0-9]{1,18}(\.[a-z][0-9]{1,18})*$",
+        "r412.p980",
+    ),
 }
 
 
@@ -151,15 +178,15 @@ def _media_types(operation: Schema) -> Iterable[str]:
 def _take(operation: Schema, names: Iterable[str]) -> None:
     there = {one["name"].lower() for one in operation.get("parameters", [])}
     for name in names:
-        required, description, example = TAKEN[name]
         if name.lower() not in there:
+            taken = TAKEN[name]
             operation.setdefault("parameters", []).append(
                 {
                     "name": name,
                     "in": "header",
-                    "required": required,
-                    "description": description,
-                    "schema": {"type": "string", "examples": [example]},
+                    "required": taken.required,
+                    "description": taken.description,
+                    "schema": {"type": "string", "pattern": taken.pattern, "examples": [taken.example]},
                 }
             )
 
