@@ -6,6 +6,7 @@ park     leave that event aside with all later ones of its entity; who and why s
 release  take up after all what is parked: the view is made again with it
 rebuild  make the view again beside the live rows, compare, and switch; `--force` switches also when they differ
 verify   check log, stream and view against each other; names the first difference
+forget   erase an account from beside the log and from the receipts; the log and its chain stay as they are
 
 Ends with 0 when all is well, 1 when it could not be done, 2 when something differs or stands still.
 """
@@ -20,7 +21,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared import parking, settings, verification
+from shared import forgetting, parking, settings, verification
 from shared.bus import Bus, BusUnavailable, NatsBus
 from shared.calendar import written
 from shared.database import engine
@@ -181,6 +182,15 @@ async def _stream(tended: Tended) -> str:
     return f"{found.messages} messages, {found.first} to {found.last}, each as the log says{rest}."
 
 
+async def forget(tended: Tended, asked: argparse.Namespace) -> int:
+    if not asked.account:
+        raise DomainError("Name whom to forget: --account, the `sub` of its tokens.")
+    gone = await forgetting.forget(tended.engine, asked.account)
+    told = ", ".join(f"{rows} rows of {table}" for table, rows in gone.items())
+    print(f"{tended.name} has forgotten this account: {told}.")
+    return DONE
+
+
 VERBS: dict[str, Callable[[Tended, argparse.Namespace], Awaitable[int]]] = {
     "show": show,
     "retry": retry,
@@ -188,6 +198,7 @@ VERBS: dict[str, Callable[[Tended, argparse.Namespace], Awaitable[int]]] = {
     "release": release,
     "rebuild": rebuild,
     "verify": verify,
+    "forget": forget,
 }
 
 
@@ -199,6 +210,7 @@ def asked_for(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--id", type=UUID, help="what to release")
     parser.add_argument("--by", default="", help="which function decides this: park and release")
     parser.add_argument("--reason", default="", help="why: park")
+    parser.add_argument("--account", help="whom: forget")
     parser.add_argument("--force", action="store_true", help="rebuild: switch also when the rows differ")
     return parser.parse_args(arguments)
 

@@ -21,8 +21,9 @@ from uuid_utils.compat import uuid7
 from shared.cursors import Cursor, Order, walk
 from shared.errors import Invalid, NotFound, Stale
 from shared.events.event import Actor, Basis, Event, Precision
+from shared.screening import Screened
 from shared.settings import Settings
-from shared.texts import Day, SystemName, Value
+from shared.texts import Day, SystemName
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -83,8 +84,8 @@ ExternalIds = Annotated[
 """What other systems call the same thing: `{"zaaksysteem": "Z-2018-114"}`."""
 
 
-class Command(Value):
-    """What is asked of an entity, and from which day it holds."""
+class Command(Screened):
+    """What is asked of an entity, and from which day it holds; its texts are screened, see `screening`."""
 
     effective_from: Day | None = None
     """Today when left out. A day in the past is fine: the fact then lands where it belongs."""
@@ -285,6 +286,7 @@ def engine(settings: Settings) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={"server_settings": server, "command_timeout": 10, "timeout": 5},
     )
 

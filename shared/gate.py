@@ -20,6 +20,7 @@ from shared.errors import Unauthenticated, Unavailable
 from shared.issuers import Keys, KeysInFile, KeysUnavailable, PublishedKeys
 from shared.projection import Attached
 from shared.roster import Appointment, Asked, Entry, Roster, holder_of
+from shared.screening import Trace, traces_in
 from shared.settings import Settings
 
 log = structlog.get_logger("kapstok.gate")
@@ -184,6 +185,8 @@ class Claims(BaseModel):
 
     def must_be_for_access(self, *, by_house: bool) -> None:
         """An access token, of a life that is not too long; keys are named by the house alone, and always."""
+        if {Trace.BSN, Trace.EMAIL} & {*traces_in(self.sub), *traces_in(self.organisation or "")}:
+            raise Unauthenticated("The token names its account by personal data; it takes an opaque id.")
         if self.nonce is not None:
             raise Unauthenticated("This is an ID token; send an access token.")
         if self.exp - min(self.iat, time.time()) > LONGEST_LIFE + CLOCK_SKEW:

@@ -20,7 +20,7 @@ from pydantic.alias_generators import to_camel, to_snake
 from pydantic_core import PydanticCustomError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared import access, cursors, outbox
+from shared import access, cursors, outbox, screening
 from shared.cursors import Cursor, Order
 from shared.database import Entity, ExternalIds, Page, Slice, Work
 from shared.errors import Invalid, MediaTypeNotTaken, NotAcceptable, Unavailable, VersionNeeded
@@ -173,6 +173,7 @@ async def _write(
     request: Request, service: "Service", inner: Handle, acting: Function | None, *, names_version: bool
 ) -> Response:
     caller = access.calling(request)
+    screening.known_domains.set(service.settings.known_domains)
     _check_media_type(request, await request.body())
     key = await key_of(request, caller.account)
     expected = _expected_version(request) if names_version else None

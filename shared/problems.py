@@ -14,6 +14,7 @@ from shared import problem_types
 from shared.database import is_passing
 from shared.errors import Conflict, DomainError, Unavailable
 from shared.problem_types import CATALOGUE, ProblemType
+from shared.screening import traces_in
 
 if TYPE_CHECKING:
     from shared.service import Service
@@ -87,7 +88,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 def _field_error(one: dict[str, Any]) -> dict[str, str]:
     """Where and what, without the caller's value."""
     place, *rest = [str(part) for part in one["loc"]]
-    inside = [re.sub(r"[^\w.-]", "?", part)[:60].replace("~", "~0").replace("/", "~1") for part in rest]
+    named = ["?" if traces_in(part) else part for part in rest]
+    inside = [re.sub(r"[^\w.-]", "?", part)[:60].replace("~", "~0").replace("/", "~1") for part in named]
     pointer = "/" + "/".join(inside) if place == "body" else f"{place}:{'/'.join(inside)}"
     return {"pointer": pointer, "detail": _SENTENCES.get(one["type"], one["msg"])}
 
@@ -144,7 +146,7 @@ def _violated(error: IntegrityError) -> DomainError:
 
 
 async def _on_any_error(request: Request, error: Exception) -> Response:
-    log.error("a request failed", path=request.url.path, exc_info=error)
+    log.error("a request failed", operation=getattr(request.scope.get("route"), "name", None), exc_info=error)
     detail = "This is our fault; nothing was saved. It has been noted."
     return problem(_service(request).name, problem_types.OUR_FAULT, detail)
 

@@ -31,7 +31,7 @@ receipt = Table(
     "receipt",
     COMMON,
     Column("caller", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("key", Text, primary_key=True),  # its digest: a caller may fill a key with anything
     Column("digest", Text, nullable=False),
     Column("status", Integer),
     Column("headers", JSONB),
@@ -105,7 +105,7 @@ async def sweep(engine: AsyncEngine, before: datetime) -> int:
 
 @dataclass(frozen=True)
 class Key:
-    """One request's key: whose, which, and a digest of what it asks."""
+    """One request's key: whose, its digest, and a digest of what it asks."""
 
     caller: str
     key: str
@@ -129,7 +129,12 @@ async def key_of(request: Request, caller: str) -> Key:
         )
     asked = sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode() + await request.body())
     asked.update(request.headers.get("if-match", "").encode())
-    return Key(caller, written.strip('"'), asked.hexdigest(), f"{request.method} {request.url.path}")
+    return Key(caller, digest_of(written.strip('"')), asked.hexdigest(), f"{request.method} {request.url.path}")
+
+
+def digest_of(key: str) -> str:
+    """What a key is kept as."""
+    return sha256(key.encode()).hexdigest()
 
 
 async def open_receipt(session: AsyncSession, key: Key) -> Response | None:

@@ -20,7 +20,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from shared import contract, event_contract, migrations, outbox, parking, receipts, reception, reference, verification
+from shared import (
+    contract,
+    event_contract,
+    logs,
+    migrations,
+    outbox,
+    parking,
+    receipts,
+    reception,
+    reference,
+    verification,
+)
 from shared import settings as settings_module
 from shared.access import Permissions
 from shared.addresses import Addresses
@@ -112,7 +123,7 @@ def app_factory(
 ) -> ASGIApp:
     """An ASGI app for one service. `settings` and `bus` are for tests; a process reads its environment."""
     settings = settings or settings_module.read()
-    _log_as(settings.log_level)
+    logs.configure(settings.log_level)
     database = engine(settings)
     service = Service(
         name=name,
@@ -155,6 +166,7 @@ def app_factory(
         contact={"name": "Kapstok", "url": "https://example.org/kapstok", "email": "kapstok@example.org"},
     )
     app.state.service = service
+    app.add_middleware(logs.Requests)
     install_problems(app)
     for router in routers:
         app.include_router(router, prefix=f"/{name}/v1")
@@ -316,21 +328,6 @@ async def _stop(service: Service, behind: Sequence[asyncio.Task[None]]) -> None:
     if service.bus is not None:
         await service.bus.close()
     await service.engine.dispose()
-
-
-def _log_as(level: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
 
 
 # --- the routes that every service has -------------------------------------------------------------------------

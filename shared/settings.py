@@ -5,13 +5,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "KAPSTOK_"
+
+
+def _comma_separated(value: Any) -> Any:
+    """An environment variable such as `politie.nl, om.nl`."""
+    return [one.strip().lower() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -55,6 +60,9 @@ class Settings(BaseSettings):
     monitor_url: str = "http://127.0.0.1:8003"
     reporting_url: str = "http://127.0.0.1:8004"
 
+    known_domains: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
+    """Domains of organisations, such as `politie.nl,om.nl`; their function mailboxes (info@, meldpunt@) may stand in
+    texts."""
     max_body: int = 1 << 20
     """Bytes; a larger request body is answered 413."""
     rate_limit: int = Field(default=1200, ge=0)

@@ -56,6 +56,7 @@ class Traced:
         if scope["type"] == "http":
             trace = trace_of(Headers(scope=scope).getlist("traceparent"))
             scope.setdefault("state", {})["trace"] = trace
-            structlog.contextvars.bind_contextvars(trace=trace.id)
+            structlog.contextvars.clear_contextvars()
+            structlog.contextvars.bind_contextvars(trace=trace.id, request=trace.span)
             carry(scope, "traceresponse", str(trace))
         await self._app(scope, receive, send)

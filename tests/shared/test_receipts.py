@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import select
 
-from shared.receipts import receipt, sweep
+from shared.receipts import digest_of, receipt, sweep
 from tests.examples import term
 from tests.house import Builder, House, eventually
 from tests.programme.test_clients import TOMORROW, WRITES, made
@@ -172,7 +172,7 @@ async def test_the_answer_is_kept_in_the_database_not_in_the_process(house: Hous
     body, key = term(), str(uuid4())
     first = await post(house, body, key)
     async with house.running["recommendations"].service.sessions() as session:
-        row = (await session.execute(select(receipt).where(receipt.c.key == key))).one()
+        row = (await session.execute(select(receipt).where(receipt.c.key == digest_of(key)))).one()
     assert (row.caller, row.status, row.body) == ("local-jenv", 201, first.content)
     await house.stop("recommendations")
     await house.start("recommendations")
