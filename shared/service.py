@@ -377,6 +377,7 @@ def _feed() -> APIRouter:
     async def head_of_events(request: Request, session: Session) -> HeadOut:
         """How far the log goes: epoch, sequence, chain; nothing will be recorded at or before `watermark`."""
         service: Service = request.app.state.service
+        await session.rollback()  # one connection a request: many at once would wait for each other's second
         async with service.engine.begin() as connection:
             head = await outbox.head(connection)
         return HeadOut(epoch=head.epoch, sequence=head.sequence, chain=head.chain, watermark=head.watermark)

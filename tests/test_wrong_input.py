@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -198,8 +199,9 @@ class Doors:
         return found
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def doors(house: House) -> AsyncIterator[Doors]:
+@asynccontextmanager
+async def doors_of(house: House) -> AsyncIterator[Doors]:
+    """The doors of a house that is furnished for it."""
     routes = []
     async with httpx.AsyncClient(timeout=20, limits=httpx.Limits(max_connections=AT_ONCE)) as client:
         for service in SERVICES:
@@ -209,6 +211,12 @@ async def doors(house: House) -> AsyncIterator[Doors]:
                 routes += [Route(service, path, method.upper(), one, shapes) for method, one in operations.items()]
         await _furnish(house)
         yield Doors(house, routes, client)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def doors(house: House) -> AsyncIterator[Doors]:
+    async with doors_of(house) as doors:
+        yield doors
 
 
 async def _furnish(house: House) -> None:
