@@ -6,7 +6,7 @@ HOME_DIR ?= .local
 PORT_BASE ?= 8000
 export UV_PYTHON_DOWNLOADS = never
 
-.PHONY: up test check test-quick faults soak bench contracts views verify rebuild retry park release token browser help
+.PHONY: up test check test-quick faults soak bench contracts views verify rebuild retry park release forget token browser help
 
 help:       ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
@@ -54,6 +54,9 @@ park: .venv/ready          ## leave it aside: make park SERVICE=reporting OWNER=
 
 release: .venv/ready          ## take it up after all: make release SERVICE=reporting ID=… BY=coordinator
 	@$(TEND) release $(SERVICE) --id $(ID) --by '$(BY)'
+
+forget: .venv/ready          ## erase an account from beside the logs: make forget ACCOUNT=…
+	@$(TEND) forget --account '$(ACCOUNT)'
 
 token: .venv/ready          ## a token of the local issuer: make token ORGANISATION=politie FUNCTION=reporter
 	@$(VENV)/python -m deploy.issuer $(ORGANISATION) $(FUNCTION) --home $(HOME_DIR)
