@@ -18,14 +18,34 @@ PROBLEMS: Permissions = {
 }
 """What every service has."""
 
-FEED: Permissions = PROBLEMS | {
-    "events_after": FOLLOWERS,
-    "head_of_events": FOLLOWERS,
-    "read_event": FOLLOWERS,
-    "list_event_types": PUBLIC,
-    "read_event_type": PUBLIC,
-    "read_receipt": ANYONE_KNOWN,
+SUBSCRIPTIONS: Permissions = {
+    "list_subscriptions": ANYONE_KNOWN,
+    "read_subscription": ANYONE_KNOWN,
+    "read_subscription_progress": ANYONE_KNOWN,
+    "list_subscription_attempts": ANYONE_KNOWN,
+    "list_subscription_dead_letters": ANYONE_KNOWN,
+    "begin_subscription": costly(ANYONE_KNOWN),
+    "pause_subscription": ANYONE_KNOWN,
+    "resume_subscription": ANYONE_KNOWN,
+    "replay_subscription": ANYONE_KNOWN,
+    "redeliver_subscription": ANYONE_KNOWN,
+    "rotate_key_of_subscription": ANYONE_KNOWN,
+    "end_subscription": ANYONE_KNOWN,
 }
+"""Whoever may read the feed may have it sent; each organisation sees and changes only its own."""
+
+FEED: Permissions = (
+    PROBLEMS
+    | SUBSCRIPTIONS
+    | {
+        "events_after": FOLLOWERS,
+        "head_of_events": FOLLOWERS,
+        "read_event": FOLLOWERS,
+        "list_event_types": PUBLIC,
+        "read_event_type": PUBLIC,
+        "read_receipt": ANYONE_KNOWN,
+    }
+)
 """What every service has that records facts."""
 
 RECOMMENDATIONS: Permissions = FEED | {

@@ -54,6 +54,9 @@ from shared.relay import Relay
 from shared.roster import Roster
 from shared.settings import Settings
 from shared.tracing import Traced
+from shared.webhooks import dispatch
+from shared.webhooks.api import router as subscriptions
+from shared.webhooks.dispatch import Dispatch
 
 log = structlog.get_logger("kapstok.service")
 
@@ -77,6 +80,7 @@ class Service:
     """Which operations end, and when."""
     addresses: Addresses = field(default_factory=Addresses)
     relay: Relay | None = None
+    webhooks: Dispatch | None = None
     view: Attached | None = None
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     ready: bool = False
@@ -98,6 +102,8 @@ class Service:
         """A commit told something: wake the relay and whoever waits at the feed."""
         if self.relay is not None:
             self.relay.wake()
+        if self.webhooks is not None:
+            self.webhooks.wake()
         self.recorded.set()
         self.recorded = asyncio.Event()
 
@@ -139,6 +145,8 @@ def app_factory(
     if publishes:
         assert service.bus is not None
         service.relay = Relay(database, service.bus, name, settings)
+        service.webhooks = Dispatch(database, settings, lambda: service.now())
+        service.closing.append(service.webhooks.close)
     if view is not None:
         service.view = view.attach(name, database, service.bus, settings)
         if roster is not None:
@@ -173,6 +181,7 @@ def app_factory(
     if publishes:
         app.include_router(_feed(), prefix=f"/{name}/v1")
         app.include_router(reception.receipts(), prefix=f"/{name}/v1")
+        app.include_router(subscriptions, prefix=f"/{name}/v1")
     app.include_router(reception.problems(), prefix=f"/{name}/v1")
     app.include_router(reception.well_known())
     app.include_router(_health())
@@ -232,6 +241,8 @@ async def _start(service: Service) -> None:
         if service.relay is not None:
             service.relaying = group.create_task(service.relay.run(), name="relay")
             group.create_task(_sweep_receipts(service), name="sweep")
+        if service.webhooks is not None:
+            group.create_task(service.webhooks.run(), name="webhooks")
         if service.view is not None:
             for owner in service.view.owners:
                 group.create_task(service.view.follow(owner), name=f"follow-{owner}")
@@ -308,6 +319,8 @@ async def _stop(service: Service, behind: Sequence[asyncio.Task[None]]) -> None:
     service.ready = False
     service.stopping.set()
     await service.finish_all()
+    if service.webhooks is not None:
+        await service.webhooks.rest(seconds=1)
     with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
         async with asyncio.timeout(3):
             if service.relay is not None:
@@ -487,6 +500,8 @@ def _health() -> APIRouter:
                 "oldestWaitsSeconds": round(waiting.seconds, 3),
                 "leading": service.relay.leading,
             }
+        if service.webhooks is not None and service.ready:
+            found["webhooks"] = await _webhooks_detail(service, service.webhooks)
         if service.view is not None:
             found["views"] = {service.view.view.name: await _view_detail(service)}
         return found
@@ -518,6 +533,19 @@ async def _not_ready(service: Service) -> str | None:
 async def _waiting(service: Service, relay: Relay) -> outbox.Waiting:
     async with service.engine.connect() as connection:
         return await outbox.waiting(connection, relay.sent if relay.leading else None)
+
+
+async def _webhooks_detail(service: Service, webhooks: Dispatch) -> dict[str, Any]:
+    async with service.engine.connect() as connection:
+        found = await dispatch.standing(connection)
+    return {
+        "subscriptions": found.states,
+        "waiting": found.waiting,
+        "oldestWaitsSeconds": round(found.oldest_seconds, 3),
+        "failing": found.failing,
+        "deadLetters": found.dead_letters,
+        "leading": webhooks.leading,
+    }
 
 
 async def _view_detail(service: Service) -> dict[str, Any]:
@@ -582,9 +610,25 @@ async def _gauges(service: Service) -> list[GaugeMetricFamily]:
                 _gauge("relay_backlog_seconds", "How long the oldest of them waits", {(): waiting.seconds}),
                 _gauge("relay_leading", "1 when this replica publishes", {(): float(service.relay.leading)}),
             ]
+        if service.webhooks is not None and service.ready:
+            found += await _webhooks_gauges(service, service.webhooks)
     if service.view is not None:
         found += await _view_gauges(service, service.view)
     return found
+
+
+async def _webhooks_gauges(service: Service, webhooks: Dispatch) -> list[GaugeMetricFamily]:
+    async with service.engine.connect() as connection:
+        standing = await dispatch.standing(connection)
+    states: dict[tuple[str, ...], float] = {(state,): float(count) for state, count in standing.states.items()}
+    return [
+        _gauge("webhook_subscriptions", "Subscriptions by state", states, "state"),
+        _gauge("webhook_backlog_events", "Facts before active subscriptions, summed", {(): float(standing.waiting)}),
+        _gauge("webhook_backlog_seconds", "How long the oldest of them waits", {(): standing.oldest_seconds}),
+        _gauge("webhook_failing", "Active subscriptions whose last call failed", {(): float(standing.failing)}),
+        _gauge("webhook_dead_letters", "Events given up and not delivered since", {(): float(standing.dead_letters)}),
+        _gauge("webhook_leading", "1 when this replica delivers", {(): float(webhooks.leading)}),
+    ]
 
 
 async def _view_gauges(service: Service, view: Attached) -> list[GaugeMetricFamily]:

@@ -88,6 +88,31 @@ class Settings(BaseSettings):
     verify_at: str = Field(default="03:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
     """When, each night in the programme's time zone, views are made again from the logs and compared with the rows."""
 
+    webhook_origin: str = Field(default="kapstok.example", pattern=r"^[A-Za-z0-9.-]{1,253}$")
+    """Who calls the sinks of subscriptions: the domain name that they allow (`WebHook-Request-Origin`)."""
+    webhook_rate: int = Field(default=600, ge=1)
+    """Calls a minute that a sink is asked to allow; it may allow fewer."""
+    webhook_timeout_seconds: float = Field(default=15, gt=0)
+    """For one call of a sink, from its name to its answer."""
+    webhook_first_wait_seconds: float = Field(default=5, gt=0)
+    """After a first failure; doubles with each, less a part that chance takes."""
+    webhook_longest_wait_seconds: float = Field(default=3600, gt=0)
+    """No wait between two tries is longer, unless the sink asks for it with `Retry-After`."""
+    webhook_patience_hours: float = Field(default=72, gt=0)
+    """When the waits add up to this, the event becomes a dead letter."""
+    webhook_poll_seconds: float = Field(default=2, gt=0)
+    """How often new facts and subscriptions are looked for without being told of them."""
+    webhook_subscriptions: int = Field(default=20, ge=1)
+    """How many an organisation may have at once with each service."""
+    webhook_attempt_days: int = Field(default=30, ge=1)
+    """How long attempts are kept, and dead letters that nobody waits for any more."""
+    webhook_allow_http: bool = False
+    """Whether sinks may do without TLS; for tests and on one's own machine."""
+    webhook_allow_private: bool = False
+    """Whether sinks may stand in a private network or on this machine; link-local addresses never may."""
+    webhook_ca_file: Path | None = None
+    """Certificates of authorities that sinks are trusted by; those of the system without it."""
+
     @cached_property
     def origins(self) -> list[str]:
         return self.cors_origins.split()

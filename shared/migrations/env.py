@@ -7,6 +7,7 @@ from alembic import context
 
 from shared import outbox, parking, projection, receipts, verification  # noqa: F401  # their tables are part of COMMON
 from shared.database import COMMON, Json
+from shared.webhooks import rows  # noqa: F401
 
 
 def _render(kind: str, item: Any, autogen: Any) -> str | Literal[False]:

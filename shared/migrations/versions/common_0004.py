@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "common_0010"
-down_revision = "common_0002"
+revision = "common_0004"
+down_revision = "common_0003"
 branch_labels = None
 depends_on = None
 
