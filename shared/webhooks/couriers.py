@@ -240,7 +240,7 @@ class Courier:
             subscription.delivery.start_over()
         else:
             subscription.pause(f"The sink took nothing in {self._patience()}. {told(answer)}")
-        log.warning("an event was given up", subscription=str(self.id), event=str(parcel.event.id))
+        log.warning("an event was given up", subscription=str(self.id), event_id=str(parcel.event.id))
 
     def _patience(self) -> str:
         return f"{self._road.settings.webhook_patience_hours:g} hours of trying"

@@ -46,7 +46,7 @@ class Dispatch:
 
     async def run(self) -> None:
         """Deliver for ever. Errors are logged once each, then it begins anew."""
-        while not self._resting:
+        while True:
             try:
                 async with leadership(self._engine, LEADER) as connection:
                     self.leading = True
@@ -68,11 +68,12 @@ class Dispatch:
     async def _lead(self, connection: AsyncConnection) -> None:
         """See to it that each standing subscription has a courier, and that they hear what is told."""
         try:
-            while not self._resting:
+            while True:
                 self._woken.clear()
                 head = (await outbox.end(connection)).sequence
                 for id, version in (await _standing(connection)).items():
-                    self._courier_of(id).hear(version, head)
+                    if not self._resting:
+                        self._courier_of(id).hear(version, head)
                 await self._sweep(connection)
                 self._logged = ""
                 with contextlib.suppress(TimeoutError):
@@ -105,7 +106,6 @@ class Dispatch:
             courier.wake()
         if under_way:
             await asyncio.wait(under_way, timeout=seconds)
-        self.wake()
 
     async def close(self) -> None:
         await self._sinks.close()
