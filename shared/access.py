@@ -61,10 +61,17 @@ async def admit(request: Request, service: str, operation: str, permitted: May) 
     acting = next((function for function in permitted.functions if function in caller.functions), None)
     if acting is None:
         raise Forbidden(f"This takes the function {' or '.join(permitted.functions)}; the token does not have it.")
-    scopes = scopes_of(service, operation, writes=request.method not in READING)
-    if not all(narrowed & set(scopes) for narrowed in caller.scopes):
+    writes = request.method not in READING
+    if not opens(caller, service, operation, writes=writes):
+        scopes = scopes_of(service, operation, writes=writes)
         raise Forbidden(f"This takes the scope {' or '.join(scopes)}; the token does not have it.")
     return acting
+
+
+def opens(caller: Caller, service: str, operation: str, *, writes: bool) -> bool:
+    """Whether everything that a caller is narrowed to opens an operation."""
+    scopes = set(scopes_of(service, operation, writes=writes))
+    return all(narrowed & scopes for narrowed in caller.scopes)
 
 
 READING = ("GET", "HEAD", "OPTIONS")

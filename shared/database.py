@@ -1,6 +1,8 @@
 """Entities that count their versions and tell their facts, and the connection to a service's database."""
 
 import enum
+import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -11,7 +13,7 @@ from pydantic import AfterValidator, Field, TypeAdapter
 from sqlalchemy import ColumnElement, Date, Enum, MetaData, Text, Uuid, cast, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Mapped, mapped_column
@@ -19,7 +21,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from uuid_utils.compat import uuid7
 
 from shared.cursors import Cursor, Order, walk
-from shared.errors import Invalid, NotFound, Stale
+from shared.errors import Conflict, DomainError, Invalid, NotFound, Stale
 from shared.events.event import Actor, Basis, Event, Precision
 from shared.screening import Screened
 from shared.settings import Settings
@@ -109,6 +111,11 @@ class Work:
     expected: int | None = None
     """The version that `If-Match` named."""
     told: list[Event] = field(default_factory=list)
+    makes: int = 1
+    """How many new things may come of it: their reference numbers are taken at once."""
+    trial: bool = False
+    """Whether nothing of it will be kept: then it uses up no reference numbers."""
+    numbers: dict[str, list[int]] = field(default_factory=dict)
 
 
 def work(session: AsyncSession) -> Work:
@@ -176,7 +183,7 @@ class Entity:
 
 async def begin(session: AsyncSession, kind: type[E], command: Begin, **more: Any) -> E:
     """A new entity with the fields of its command, an id and a reference; version 0 until it tells its first fact."""
-    number = await session.scalar(select(func.nextval(f"{kind.__tablename__}_reference")))
+    number = await _number(session, kind)
     today = work(session).today
     day = command.effective_from or today
     fields = {name: getattr(command, name) for name in type(command).model_fields if name not in Command.model_fields}
@@ -193,15 +200,34 @@ async def begin(session: AsyncSession, kind: type[E], command: Begin, **more: An
     return entity
 
 
+async def _number(session: AsyncSession, kind: type[Entity]) -> int:
+    """The next of this kind's reference numbers; what a transaction takes at once and does not use is a gap."""
+    given = work(session)
+    if given.trial:
+        return secrets.randbelow(10**15) + 10**15
+    numbers = given.numbers.setdefault(kind.__tablename__, [])
+    if not numbers:
+        taken = select(func.nextval(f"{kind.__tablename__}_reference")).select_from(
+            func.generate_series(1, given.makes)
+        )
+        numbers += sorted(await session.scalars(taken), reverse=True)
+    return numbers.pop()
+
+
+def seen(session: AsyncSession, kind: type[Any]) -> set[Any]:
+    """Which things of a kind this transaction has found to be there; nothing is ever deleted, so once is enough."""
+    found: set[Any] = session.info.setdefault("seen", {}).setdefault(kind, set())
+    return found
+
+
 async def find(session: AsyncSession, kind: type[E], id: UUID, command: Command | None = None) -> E:
     """The entity with this id; with a command, locked for the change that follows.
 
     Raises NotFound; with a command also Stale when `If-Match` named another version than the one that stands.
     """
-    query = select(kind).where(kind.id == id)
-    entity = (
-        await session.scalars(query.with_for_update().execution_options(populate_existing=True) if command else query)
-    ).one_or_none()
+    entity = await session.get(
+        kind, id, with_for_update=True if command else None, populate_existing=command is not None
+    )
     if entity is None:
         raise NotFound(f"There is no {kind.word()} with this id.")
     session.info.setdefault("subject", entity)
@@ -215,8 +241,11 @@ async def find(session: AsyncSession, kind: type[E], id: UUID, command: Command 
 
 async def must_exist(session: AsyncSession, kind: type[Entity], id: UUID | None, field: str) -> None:
     """Refuse a reference in a body to something this service owns and does not have."""
-    if id is not None and await session.scalar(select(kind.id).where(kind.id == id)) is None:
+    if id is None or id in seen(session, kind):
+        return
+    if await session.scalar(select(kind.id).where(kind.id == id)) is None:
         raise Invalid(f"There is no {kind.word()} with this id.", field=field)
+    seen(session, kind).add(id)
 
 
 async def must_exist_by_code(session: AsyncSession, codes: Sequence[str], known: Sequence[str], field: str) -> None:
@@ -308,6 +337,15 @@ def is_passing(error: BaseException) -> bool:
         return False
     state = getattr(error.orig, "sqlstate", None) or ""
     return error.connection_invalidated or state.startswith(_PASSING)
+
+
+def violated(error: IntegrityError) -> DomainError:
+    """A constraint that refused, in words."""
+    name = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or ""
+    found = re.fullmatch(r"uq_(?P<rest>.+)", name)
+    if found:
+        return Conflict(f"There is one of these already ({found['rest'].replace('_', ' ')}).")
+    return Conflict("This does not fit with what is there already.")
 
 
 async def check_durability(connection: AsyncConnection) -> None:

@@ -6,6 +6,19 @@ from typing import Any, ClassVar
 from shared import problem_types
 from shared.problem_types import ProblemType
 
+SENTENCES = {
+    "missing": "This field is needed.",
+    "extra_forbidden": "There is no such field here.",
+    "uuid_parsing": "Give an id: a UUID.",
+    "uuid_type": "Give an id: a UUID.",
+    "date_from_datetime_parsing": "Write a day as text: 2018-12-31.",
+    "date_parsing": "Write a day as text: 2018-12-31.",
+    "string_pattern_mismatch": "This is not written in the form that is asked.",
+    "model_attributes_type": "Give an object with fields.",
+    "union_tag_invalid": "This kind does not exist.",
+}
+"""What we say instead of pydantic, by its type of error."""
+
 
 class DomainError(Exception):
     """A refusal with a sentence that the caller can act on."""
@@ -13,10 +26,14 @@ class DomainError(Exception):
     type: ClassVar[ProblemType] = problem_types.INVALID
     retry_after: int | None = None
 
-    def __init__(self, sentence: str, *, field: str | None = None) -> None:
+    def __init__(
+        self, sentence: str, *, field: str | None = None, errors: Sequence[tuple[str, str]] | None = None
+    ) -> None:
         super().__init__(sentence)
         self.field = field
         """JSON pointer of the field that is at fault, such as `/leadId`."""
+        self.errors = list(errors) if errors is not None else [(field, sentence)] if field else []
+        """Every place that is at fault, with what is wrong there."""
 
     @property
     def members(self) -> dict[str, Any]:

@@ -88,6 +88,8 @@ class Door(APIRoute):
 
     tells = True
     """Whether a write tells a fact, and so takes a caller, a key and JSON, and gives a receipt."""
+    files: tuple[str, ...] = ()
+    """The media types of a body that is a file, which the route itself reads; else a body is one JSON object."""
 
     def get_route_handler(self) -> Handle:
         inner = super().get_route_handler()
@@ -118,7 +120,7 @@ class Door(APIRoute):
                 return answer
             if not self.tells:
                 return await _exchange(request, service, inner)
-            return await _write(request, service, inner, acting, names_version=names_version)
+            return await _write(request, service, inner, acting, names_version=names_version, files=self.files)
 
         return handle
 
@@ -170,11 +172,17 @@ _TOLD_AGAIN = ("cache-control", "etag", "link", "vary")
 
 
 async def _write(
-    request: Request, service: "Service", inner: Handle, acting: Function | None, *, names_version: bool
+    request: Request,
+    service: "Service",
+    inner: Handle,
+    acting: Function | None,
+    *,
+    names_version: bool,
+    files: tuple[str, ...],
 ) -> Response:
     caller = access.calling(request)
     screening.known_domains.set(service.settings.known_domains)
-    _check_media_type(request, await request.body())
+    _check_media_type(request, await request.body(), files)
     key = await key_of(request, caller.account)
     expected = _expected_version(request) if names_version else None
     request.state.work = Work(
@@ -195,7 +203,8 @@ async def _write(
             if service.view is not None:
                 await service.view.enter(session)
             session.info["work"] = request.state.work
-            await _read_body(request)
+            if not files:
+                await _read_body(request)
             answer = await inner(request)
             if answer.status_code >= 400:
                 return answer
@@ -236,13 +245,16 @@ def _must_be_asked(request: Request, known: set[str]) -> None:
         raise Invalid(f"{len(unknown)} of these query keys does not exist. {takes}")
 
 
-def _check_media_type(request: Request, body: bytes) -> None:
+def media_type_of(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _check_media_type(request: Request, body: bytes, files: tuple[str, ...]) -> None:
     if not body:
         return
-    written = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    wanted = (MERGE_PATCH, "application/json") if request.method == "PATCH" else ("application/json",)
-    if written not in wanted:
-        raise MediaTypeNotTaken(f"Send the body as {wanted[0]}.")
+    wanted = files or ((MERGE_PATCH, "application/json") if request.method == "PATCH" else ("application/json",))
+    if media_type_of(request) not in wanted:
+        raise MediaTypeNotTaken(f"Send the body as {' or '.join(files or wanted[:1])}.")
 
 
 def _form_of_answer(request: Request, offers: Sequence[str]) -> str:

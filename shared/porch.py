@@ -1,7 +1,7 @@
 """Around a whole app: what holds for every answer, whatever it turns out to be."""
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,11 +30,15 @@ def carry(scope: Scope, name: str, value: str) -> None:
 class Porch:
     """Version and security headers on every answer, HEAD, and the limit on bodies."""
 
-    def __init__(self, app: ASGIApp, service: str, version: str, max_body: int) -> None:
+    def __init__(
+        self, app: ASGIApp, service: str, version: str, max_body: int, larger: Mapping[str, int] | None = None
+    ) -> None:
         self._app = app
         self._service = service
         self._version = version.encode()
         self._max_body = max_body
+        self._larger = larger or {}
+        """The limit of the addresses that take files."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,9 +52,10 @@ class Porch:
                 self._dress(message, carried)
             await send(message)
 
+        most = self._larger.get(scope["path"], self._max_body)
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if not length.isdigit() or int(length) > self._max_body:
-            await refusal(self._service, self._too_large())(scope, receive, send_dressed)
+        if not length.isdigit() or int(length) > most:
+            await refusal(self._service, self._too_large(most))(scope, receive, send_dressed)
             return
         seen = 0
 
@@ -58,8 +63,8 @@ class Porch:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._max_body:
-                raise self._too_large()
+            if seen > most:
+                raise self._too_large(most)
             return message
 
         if scope["method"] == "HEAD":
@@ -88,8 +93,8 @@ class Porch:
         if not answering.cancelled():
             answering.result()
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"A body has {self._max_body} bytes at most.")
+    def _too_large(self, most: int) -> TooLarge:
+        return TooLarge(f"A body has {most} bytes at most here.")
 
     def _dress(self, message: MutableMapping[str, Any], carried: list[tuple[bytes, bytes]]) -> None:
         headers = [(name, value) for name, value in message["headers"] if name != b"server"]

@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from shared import problem_types
-from shared.database import is_passing
-from shared.errors import Conflict, DomainError, Unavailable
+from shared.database import is_passing, violated
+from shared.errors import SENTENCES, DomainError, Unavailable
 from shared.problem_types import CATALOGUE, ProblemType
 from shared.screening import traces_in
 
@@ -43,7 +43,7 @@ def problem(
 
 def refusal(service: str, error: DomainError) -> JSONResponse:
     """The answer that a refusal gets."""
-    errors = [{"pointer": error.field, "detail": str(error)}] if error.field else None
+    errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.errors]
     answer = problem(
         service, error.type, str(error), errors=errors, retry_after=error.retry_after, members=error.members
     )
@@ -64,19 +64,6 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
     return answer
 
 
-_SENTENCES = {
-    "missing": "This field is needed.",
-    "extra_forbidden": "There is no such field here.",
-    "uuid_parsing": "Give an id: a UUID.",
-    "uuid_type": "Give an id: a UUID.",
-    "date_from_datetime_parsing": "Write a day as text: 2018-12-31.",
-    "date_parsing": "Write a day as text: 2018-12-31.",
-    "string_pattern_mismatch": "This is not written in the form that is asked.",
-    "model_attributes_type": "Give an object with fields.",
-    "union_tag_invalid": "This kind does not exist.",
-}
-
-
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [_field_error(dict(one)) for one in error.errors()]
@@ -91,7 +78,7 @@ def _field_error(one: dict[str, Any]) -> dict[str, str]:
     named = ["?" if traces_in(part) else part for part in rest]
     inside = [re.sub(r"[^\w.-]", "?", part)[:60].replace("~", "~0").replace("/", "~1") for part in named]
     pointer = "/" + "/".join(inside) if place == "body" else f"{place}:{'/'.join(inside)}"
-    return {"pointer": pointer, "detail": _SENTENCES.get(one["type"], one["msg"])}
+    return {"pointer": pointer, "detail": SENTENCES.get(one["type"], one["msg"])}
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -125,7 +112,7 @@ def _on_another_method(request: Request) -> Response:
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
     if isinstance(error, IntegrityError):
-        return await _on_domain_error(request, _violated(error))
+        return await _on_domain_error(request, violated(error))
     if is_passing(error):
         log.warning("the database did not answer in time", reason=type(error).__name__)
         refused = Unavailable(
@@ -135,14 +122,6 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
         )
         return await _on_domain_error(request, refused)
     return await _on_any_error(request, error)
-
-
-def _violated(error: IntegrityError) -> DomainError:
-    name = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or ""
-    found = re.fullmatch(r"uq_(?P<rest>.+)", name)
-    if found:
-        return Conflict(f"There is one of these already ({found['rest'].replace('_', ' ')}).")
-    return Conflict("This does not fit with what is there already.")
 
 
 async def _on_any_error(request: Request, error: Exception) -> Response:

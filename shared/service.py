@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from shared import (
+    bulk,
     contract,
     event_contract,
     logs,
@@ -43,6 +44,8 @@ from shared.errors import NotFound
 from shared.feed import LONGEST_WAIT, MOST, spliced
 from shared.gate import Gate
 from shared.http import Door, Out, Session, shielded
+from shared.imports import Importer
+from shared.kinds import Kind
 from shared.limits import Limited, Limits
 from shared.nightly import each_night
 from shared.origins import Origins
@@ -81,6 +84,7 @@ class Service:
     addresses: Addresses = field(default_factory=Addresses)
     relay: Relay | None = None
     webhooks: Dispatch | None = None
+    importer: Importer | None = None
     view: Attached | None = None
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     ready: bool = False
@@ -104,6 +108,8 @@ class Service:
             self.relay.wake()
         if self.webhooks is not None:
             self.webhooks.wake()
+        if self.importer is not None:
+            self.importer.wake()
         self.recorded.set()
         self.recorded = asyncio.Event()
 
@@ -122,6 +128,7 @@ def app_factory(
     view: Projection | None = None,
     roster: Roster | None = None,
     publishes: bool = True,
+    kinds: Sequence[Kind] = (),
     front: Callable[[FastAPI, Service], ASGIApp] | None = None,
     endings: Endings | None = None,
     settings: Settings | None = None,
@@ -151,6 +158,8 @@ def app_factory(
         service.view = view.attach(name, database, service.bus, settings)
         if roster is not None:
             service.gate.follow(roster, service.view)
+    if kinds:
+        service.importer = Importer(service, kinds)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -182,6 +191,8 @@ def app_factory(
         app.include_router(_feed(), prefix=f"/{name}/v1")
         app.include_router(reception.receipts(), prefix=f"/{name}/v1")
         app.include_router(subscriptions, prefix=f"/{name}/v1")
+        for router in bulk.routes(name, kinds):
+            app.include_router(router, prefix=f"/{name}/v1")
     app.include_router(reception.problems(), prefix=f"/{name}/v1")
     app.include_router(reception.well_known())
     app.include_router(_health())
@@ -193,7 +204,13 @@ def app_factory(
     mark_deprecated(described["paths"], service.endings)
     _surround(app, service)
     fronted: ASGIApp = front(app, service) if front is not None else app
-    return Porch(Origins(fronted, settings.origins, [f"/{name}/v1/openapi.json"]), name, VERSION, settings.max_body)
+    return Porch(
+        Origins(fronted, settings.origins, [f"/{name}/v1/openapi.json"]),
+        name,
+        VERSION,
+        settings.max_body,
+        {f"/{name}/v1/imports": settings.import_max_body},
+    )
 
 
 def _surround(app: FastAPI, service: Service) -> None:
@@ -243,6 +260,8 @@ async def _start(service: Service) -> None:
             group.create_task(_sweep_receipts(service), name="sweep")
         if service.webhooks is not None:
             group.create_task(service.webhooks.run(), name="webhooks")
+        if service.importer is not None:
+            group.create_task(service.importer.run(), name="imports")
         if service.view is not None:
             for owner in service.view.owners:
                 group.create_task(service.view.follow(owner), name=f"follow-{owner}")

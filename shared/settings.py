@@ -82,6 +82,13 @@ class Settings(BaseSettings):
     """Whom to tell of a weakness: an https, mailto or tel address, for security.txt."""
     security_expires: datetime = datetime(2027, 6, 30, tzinfo=UTC)
     """Until when that contact holds; within a year from when it was set."""
+    import_max_body: int = 20 << 20
+    """Bytes; a larger file is answered 413."""
+    import_max_lines: int = 10_000
+    import_max_unpacked: int = 200 << 20
+    """Bytes that a workbook, which is a ZIP file, may have when unpacked."""
+    import_days: int = 30
+    """How long the result of an import is kept after it is finished."""
     log_level: str = "INFO"
     head_check_seconds: float = 1.0
     relay_poll_seconds: float = 0.5

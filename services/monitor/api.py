@@ -4,9 +4,9 @@ from datetime import date
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
-from services.monitor import assessments, reports, rounds
+from services.monitor import assessments, forms, reports, rounds
 from services.monitor.assessments import Assessment, AssessmentFields, AssessUptake
 from services.monitor.reports import (
     AcceptReport,
@@ -33,6 +33,7 @@ from shared.access import By
 from shared.database import Page, find
 from shared.events.monitor import Claim, ReportState, RoundState
 from shared.http import Door, EntityOut, ExternalId, Listing, Paging, Session, paging
+from shared.sheets import XLSX
 
 router = APIRouter(route_class=Door)
 
@@ -140,6 +141,17 @@ async def list_reports(
     state: Annotated[ReportState | None, Query(description="Those in this state.")] = None,
 ) -> object:
     return await reports.listed(session, page, caller, external_id, round_id, partner_id, state)
+
+
+@router.get("/reports/form.xlsx", response_class=Response, responses={200: {"content": {XLSX: {}}}})
+async def report_form(
+    session: Session, caller: By, round_id: Annotated[UUID | None, Query(alias="roundId")] = None
+) -> Response:
+    """A workbook in which your organisation can fill in its report; send it back to `/imports?kind=report-form`."""
+    form = await forms.for_partner(session, caller.organisation, round_id)
+    session.info.pop("subject", None)
+    name = {"content-disposition": f'attachment; filename="{form.name}.xlsx"'}
+    return Response(forms.workbook_of(form), headers=name, media_type=XLSX)
 
 
 @router.get("/reports/{id}", response_model=ReportOut)

@@ -5,37 +5,43 @@ from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import Mapped, mapped_column
 
 from services.monitor.base import Known
+from shared.database import Json
 from shared.errors import NotKnownYet
 from shared.events.programme import (
     ActionAssigned,
     ActionCompleted,
+    ActionDescribed,
     ActionDropped,
     ActionHeld,
     ActionPlanned,
     ActionStarted,
     ActionState,
+    PartnerDescribed,
     PartnerRegistered,
 )
 from shared.events.recommendations import IssuingBodyRegistered, Kind, RecommendationRegistered, SourceRegistered
+from shared.names import Named
 from shared.projection import Projection
 from shared.roster import Roster
 from shared.rows import Followed, follow_entity
+from shared.texts import Text
 
 known = Projection("known", Known)
 roster = Roster(known, Known)
 
 
-class PartnerKnown(Followed, Known):
+class PartnerKnown(Followed, Named, Known):
     __tablename__ = "partner_known"
     code: Mapped[str]
+    name: Mapped[Text] = mapped_column(Json(Text))
 
 
-class ActionKnown(Followed, Known):
+class ActionKnown(Followed, Named, Known):
     __tablename__ = "action_known"
-    reference: Mapped[str]
+    name: Mapped[Text] = mapped_column(Json(Text))
     state: Mapped[ActionState]
     lead_id: Mapped[UUID | None]
     lead_undecided: Mapped[list[UUID]]
@@ -55,7 +61,7 @@ class SourceKnown(Followed, Known):
     issuing_body_id: Mapped[UUID]
 
 
-class RecommendationKnown(Followed, Known):
+class RecommendationKnown(Followed, Named, Known):
     __tablename__ = "recommendation_known"
     kind: Mapped[Kind]
     source_id: Mapped[UUID]
@@ -66,6 +72,11 @@ async def partner_registered(session: AsyncSession, event: PartnerRegistered) ->
     await follow_entity(session, PartnerKnown, event)
 
 
+@known.on(PartnerDescribed)
+async def partner_described(session: AsyncSession, event: PartnerDescribed) -> None:
+    await follow_entity(session, PartnerKnown, event)
+
+
 @known.on(ActionPlanned)
 async def planned(session: AsyncSession, event: ActionPlanned) -> None:
     await follow_entity(session, ActionKnown, event)
@@ -73,6 +84,11 @@ async def planned(session: AsyncSession, event: ActionPlanned) -> None:
 
 @known.on(ActionAssigned)
 async def assigned(session: AsyncSession, event: ActionAssigned) -> None:
+    await follow_entity(session, ActionKnown, event)
+
+
+@known.on(ActionDescribed)
+async def action_described(session: AsyncSession, event: ActionDescribed) -> None:
     await follow_entity(session, ActionKnown, event)
 
 

@@ -5,6 +5,7 @@ from functools import partial
 from services.endings import ENDINGS
 from services.permissions import PROGRAMME
 from services.programme.api import counter, router
+from services.programme.kinds import KINDS
 from services.programme.known import known, roster
 from shared.service import app_factory
 
@@ -16,5 +17,6 @@ create_app = partial(
     permissions=PROGRAMME,
     view=known,
     roster=roster,
+    kinds=KINDS,
     endings=ENDINGS["programme"],
 )

@@ -8,8 +8,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped
 
 from services.programme.base import Known
+from shared.database import seen
 from shared.errors import NotKnownYet
-from shared.events.recommendations import Kind, RecommendationRegistered, TermEnded, TermIntroduced, Vocabulary
+from shared.events.recommendations import (
+    Kind,
+    RecommendationRegistered,
+    SourceRegistered,
+    TermEnded,
+    TermIntroduced,
+    Vocabulary,
+)
+from shared.names import Named
 from shared.projection import Projection
 from shared.roster import Roster
 from shared.rows import Followed, follow_entity
@@ -18,10 +27,14 @@ known = Projection("known", Known)
 roster = Roster(known, Known)
 
 
-class RecommendationKnown(Followed, Known):
+class RecommendationKnown(Followed, Named, Known):
     __tablename__ = "recommendation_known"
     kind: Mapped[Kind]
     began_on: Mapped[date]
+
+
+class SourceKnown(Followed, Named, Known):
+    __tablename__ = "source_known"
 
 
 class TermKnown(Followed, Known):
@@ -34,6 +47,11 @@ class TermKnown(Followed, Known):
 @known.on(RecommendationRegistered)
 async def registered(session: AsyncSession, event: RecommendationRegistered) -> None:
     await follow_entity(session, RecommendationKnown, event, began_on=event.effective_from)
+
+
+@known.on(SourceRegistered)
+async def source_registered(session: AsyncSession, event: SourceRegistered) -> None:
+    await follow_entity(session, SourceKnown, event)
 
 
 @known.on(TermIntroduced)
@@ -59,12 +77,14 @@ async def must_know_recommendation(session: AsyncSession, id: UUID, field: str) 
 
 async def must_hold(session: AsyncSession, vocabulary: Vocabulary, codes: list[str], field: str) -> None:
     """Raises NotKnownYet for words that the vocabulary does not have, as far as it was told here."""
-    if not codes:
+    unknown = {(vocabulary, code) for code in codes} - seen(session, TermKnown)
+    if not unknown:
         return
     standing = select(TermKnown.code).where(
         TermKnown.vocabulary == vocabulary, TermKnown.code.in_(codes), ~TermKnown.ended
     )
-    unknown = set(codes) - set(await session.scalars(standing))
+    seen(session, TermKnown).update((vocabulary, code) for code in await session.scalars(standing))
+    unknown -= seen(session, TermKnown)
     if unknown:
         raise NotKnownYet(
             f"{len(unknown)} of these is no {vocabulary} in the vocabulary, or not known here yet; see the terms.",

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from services.programme.base import Base
 from services.programme.known import must_hold
 from shared import outbox
-from shared.database import Begin, Command, Entity, Json, Page, Slice, begin, called, find, must_exist, page_of
+from shared.database import Begin, Command, Entity, Json, Page, Slice, begin, called, find, must_exist, page_of, seen
 from shared.errors import Conflict, Invalid
 from shared.events.programme import PartnerDescribed, PartnerEnded, PartnerKind, PartnerRegistered
 from shared.events.recommendations import Vocabulary
@@ -102,7 +102,9 @@ async def end(session: AsyncSession, id: UUID, command: EndPartner) -> Partner:
 
 
 async def must_all_exist(session: AsyncSession, ids: list[UUID], field: str) -> None:
-    missing = set(ids) - set(await session.scalars(select(Partner.id).where(Partner.id.in_(ids))))
+    missing = set(ids) - seen(session, Partner)
+    if missing:
+        missing -= set(await session.scalars(select(Partner.id).where(Partner.id.in_(missing))))
     if missing:
         raise Invalid(f"{len(missing)} of these is no partner.", field=field)
 

@@ -5,6 +5,7 @@ from functools import partial
 from services.endings import ENDINGS
 from services.permissions import RECOMMENDATIONS
 from services.recommendations.api import router
+from services.recommendations.kinds import KINDS
 from services.recommendations.known import known, roster
 from shared.service import app_factory
 
@@ -15,5 +16,6 @@ create_app = partial(
     permissions=RECOMMENDATIONS,
     view=known,
     roster=roster,
+    kinds=KINDS,
     endings=ENDINGS["recommendations"],
 )

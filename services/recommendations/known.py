@@ -8,8 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped
 
 from services.recommendations.base import Known
+from shared.database import seen
 from shared.errors import NotKnownYet
 from shared.events.programme import PartnerRegistered
+from shared.names import Named
 from shared.projection import Projection
 from shared.roster import Roster
 from shared.rows import Followed, follow_entity
@@ -18,7 +20,7 @@ known = Projection("known", Known)
 roster = Roster(known, Known)
 
 
-class PartnerKnown(Followed, Known):
+class PartnerKnown(Followed, Named, Known):
     __tablename__ = "partner_known"
     code: Mapped[str]
 
@@ -30,8 +32,10 @@ async def registered(session: AsyncSession, event: PartnerRegistered) -> None:
 
 async def must_know_partners(session: AsyncSession, ids: Sequence[UUID], field: str) -> None:
     """Raises NotKnownYet for a partner that `programme` has not told us of."""
-    found = set(await session.scalars(select(PartnerKnown.entity).where(PartnerKnown.entity.in_(ids))))
-    missing = set(ids) - found
+    missing = set(ids) - seen(session, PartnerKnown)
+    if missing:
+        known_now = select(PartnerKnown.entity).where(PartnerKnown.entity.in_(missing))
+        missing -= set(await session.scalars(known_now))
     if missing:
         raise NotKnownYet(
             f"{len(missing)} of these partners are not known here yet. Made just now? Ask again; else check the ids.",

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.recommendations.base import Base
 from shared import outbox
-from shared.database import Begin, Command, Entity, Json, begin, find
+from shared.database import Begin, Command, Entity, Json, begin, find, seen
 from shared.errors import Conflict, Invalid
 from shared.events.recommendations import TermEnded, TermIntroduced, Vocabulary
 from shared.texts import Citations, Code, Codes, Evidence, Line, Prose, Sourced, Text, Value
@@ -70,15 +70,18 @@ async def introduce(session: AsyncSession, command: IntroduceTerm) -> Term:
 async def end(session: AsyncSession, id: UUID, command: EndTerm) -> Term:
     term = await find(session, Term, id, command)
     await outbox.add(session, term.end(command.reason))
+    seen(session, Term).discard((term.vocabulary, term.code))
     return term
 
 
 async def must_hold(session: AsyncSession, vocabulary: Vocabulary, codes: Sequence[str], field: str) -> None:
     """Refuse codes that the vocabulary does not have, or that have ended."""
-    if not codes:
+    unknown = {(vocabulary, code) for code in codes} - seen(session, Term)
+    if not unknown:
         return
     standing = select(Term.code).where(Term.vocabulary == vocabulary, Term.code.in_(codes), ~Term.ended)
-    unknown = sorted(set(codes) - set(await session.scalars(standing)))
+    seen(session, Term).update((vocabulary, code) for code in await session.scalars(standing))
+    unknown -= seen(session, Term)
     if unknown:
         raise Invalid(f"{len(unknown)} of these is no {vocabulary} in the vocabulary; see /terms.", field=field)
 

@@ -71,6 +71,7 @@ class PartnerRegistered(Event, type="partner-registered.v1"):
     kind: PartnerKind
     parent_id: UUID | None = None
     domains: list[str] = []
+    external_ids: dict[str, str] = {}
 
 
 class PartnerDescribed(Event, type="partner-described.v1"):
@@ -112,6 +113,7 @@ class ActionPlanned(Event, type="action-planned.v1"):
     forms: list[str] = []
     goals: list[str] = []
     classification: Classification
+    external_ids: dict[str, str] = {}
 
 
 class ActionStarted(Event, type="action-started.v1"):

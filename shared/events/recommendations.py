@@ -81,6 +81,7 @@ class SourceRegistered(Event, type="source-registered.v1"):
     series: str | None = None
     round: int | None = None
     published_on: date | None = None
+    external_ids: dict[str, str] = {}
 
 
 class RecommendationRegistered(Event, type="recommendation-registered.v1"):
@@ -98,6 +99,7 @@ class RecommendationRegistered(Event, type="recommendation-registered.v1"):
     levels: list[str] = []
     classification: Classification
     state: RegisterState = RegisterState.REGISTERED
+    external_ids: dict[str, str] = {}
 
 
 class RecommendationClassified(Event, type="recommendation-classified.v1"):

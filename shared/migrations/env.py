@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from alembic import context
 
-from shared import outbox, parking, projection, receipts, verification  # noqa: F401  # their tables are part of COMMON
+from shared import imports, outbox, parking, projection, receipts, verification  # noqa: F401  # their tables are part of COMMON
 from shared.database import COMMON, Json
 from shared.webhooks import rows  # noqa: F401
 

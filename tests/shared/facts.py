@@ -59,6 +59,8 @@ def _value(annotation: Any, place: str, found: FieldInfo | None = None) -> Any:
         return _value(next(one for one in inner if one is not type(None)), place, found)
     if origin is list:
         return [_value(inner[0], f"{place}/{number}") for number in (1, 2)]
+    if origin is dict:
+        return {"zaaksysteem": _value(inner[1], f"{place}/zaaksysteem")}
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation(
             **{
