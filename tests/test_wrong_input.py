@@ -68,6 +68,11 @@ class Route:
         return self.method in ("POST", "PATCH")
 
     @property
+    def takes_a_file(self) -> bool:
+        """Whether a body is a file in a form of its own; `tests/shared/test_imports.py` sends the wrong ones."""
+        return self.writes and "text/csv" in self.operation["requestBody"]["content"]
+
+    @property
     def names_one(self) -> bool:
         return "{" in self.path
 
@@ -183,6 +188,8 @@ class Doors:
 
     def of(self, service: str, *, writes: bool | None = None) -> list[Route]:
         found = [route for route in self.routes if route.service == service and writes in (None, route.writes)]
+        if writes:
+            found = [route for route in found if not route.takes_a_file]
         assert found, f"{service} has no such routes"
         return found
 
@@ -758,6 +765,8 @@ def wrong_queries(name: str, schema: Schema) -> Iterator[str]:
                 yield str(int(schema["minimum"]) - 1)
             if "maximum" in schema:
                 yield str(int(schema["maximum"]) + 1)
+        case {"type": "boolean"}:
+            yield from (CANARY, "", "2", "%00", "A" * 3000)
         case {"type": "string", "format": "uuid"}:
             yield from (CANARY, "", "1", "%00", "%ED%A0%80", f"{uuid4()}x", "A" * 3000)
         case {"type": "string"}:
@@ -793,7 +802,8 @@ async def test_every_query_that_is_told_of_is_answered_when_it_is_filled_in_righ
         for name, schema in route.queries().items():
             value = "2018-12-31" if name in ("asOf", "knownAt") else route.shapes.good(schema)
             answer = await answer_to(doors, fault(doors, route, name, path=f"{path}?{name}={value}"))
-            assert answer.status_code in ((200, 404) if route.names_one else (200,)), f"{route} {name}: {answer.text}"
+            may_name_nothing = route.names_one or route.path.endswith("/form.xlsx")
+            assert answer.status_code in ((200, 404) if may_name_nothing else (200,)), f"{route} {name}: {answer.text}"
 
 
 @pytest.mark.parametrize("service", SERVICES)
