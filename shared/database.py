@@ -214,9 +214,15 @@ async def _number(session: AsyncSession, kind: type[Entity]) -> int:
     return numbers.pop()
 
 
+def memory(session: AsyncSession) -> dict[Any, Any]:
+    """What this transaction need not ask again; lost with a savepoint that is rolled back, as are its locks."""
+    found: dict[Any, Any] = session.info.setdefault("memory", {})
+    return found
+
+
 def seen(session: AsyncSession, kind: type[Any]) -> set[Any]:
     """Which things of a kind this transaction has found to be there; nothing is ever deleted, so once is enough."""
-    found: set[Any] = session.info.setdefault("seen", {}).setdefault(kind, set())
+    found: set[Any] = memory(session).setdefault(kind, set())
     return found
 
 

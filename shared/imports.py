@@ -40,7 +40,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from shared import outbox
 from shared.calendar import day_of
-from shared.database import COMMON, Begin, Command, Entity, Work, is_passing, violated, work
+from shared.columns import Column as FileColumn
+from shared.database import COMMON, Begin, Command, Entity, Work, is_passing, memory, violated, work
 from shared.errors import SENTENCES, Conflict, DomainError, Forbidden, Invalid, TooLarge
 from shared.events.event import MAX_BYTES, Actor, Event
 from shared.kinds import Kind, Move, own_fields
@@ -264,9 +265,7 @@ class Taking:
         except Exception as error:
             if is_passing(error):
                 raise
-        del given.told[told:]
-        for unit in units:
-            self._names.forget(self._kind.space, _names_of(self._kind, unit.body))
+        self._take_back(units, told)
         return [await self._alone(unit) for unit in units]
 
     async def _alone(self, unit: Unit) -> Taken:
@@ -287,9 +286,15 @@ class Taking:
                 raise
             log.exception("a line of an import failed", kind=self._kind.name, line=unit.line)
             refused = [unit.at(self._kind, (), "Something went wrong here with this line; it has been noted.")]
-        del given.told[told:]
-        self._names.forget(self._kind.space, _names_of(self._kind, unit.body))
+        self._take_back([unit], told)
         return Taken(unit, Outcome.REFUSED, wrong=refused)
+
+    def _take_back(self, units: Sequence[Unit], told: int) -> None:
+        """What a savepoint has taken back in the database is taken back here as well."""
+        del work(self._session).told[told:]
+        memory(self._session).clear()
+        for unit in units:
+            self._names.forget(self._kind.space, _names_of(self._kind, unit.body))
 
     async def _one(self, unit: Unit) -> Taken:
         """Make what a line says, or see that it is there; then bring it to its state. Raises DomainError."""
@@ -340,26 +345,16 @@ class Taking:
 
     def _key(self, unit: Unit) -> tuple[Any, ...] | None:
         """The fields that there is only one of, with ids for names; None where a line does not give them all."""
-        if not self._kind.key:
+        key = tuple(self._of_key(column, unit.body.get(column.also)) for column in self._kind.key_columns)
+        return key if key and all(isinstance(one, UUID) or speakable(one) for one in key) else None
+
+    def _of_key(self, column: FileColumn, value: Any) -> Any:
+        if column.space is None or not speakable(value):
+            return value
+        try:
+            return self._names.called(column.space, value)
+        except NotNamed:
             return None
-        ids = {mention.column.path: mention for mention in mentions(self._kind, unit.body)}
-        found: list[Any] = []
-        for column in self._kind.columns:
-            if column.path[0] not in _aliases(self._kind) or column.of_item:
-                continue
-            mention = ids.get(column.path)
-            try:
-                value = (
-                    self._names.called(mention.column.space, mention.name)
-                    if mention is not None and mention.column.space is not None and speakable(mention.name)
-                    else unit.body.get(column.path[0])
-                )
-            except NotNamed:
-                return None
-            found.append((column.path[0], value))
-        by_alias = dict(found)
-        key = tuple(by_alias.get(alias) for alias in _aliases(self._kind))
-        return key if all(isinstance(one, UUID) or speakable(one) for one in key) else None
 
     def _recognised(self, unit: Unit) -> UUID | None:
         """What a line is about, where that is there already. Raises Invalid when its names are of several things."""
@@ -490,10 +485,6 @@ def _plainly(step: str | int) -> str | int:
 
 def _steps(pointer: str | None) -> list[str]:
     return [step for step in (pointer or "").split("/") if step]
-
-
-def _aliases(kind: Kind) -> list[str]:
-    return [_alias(kind, name) for name in kind.key]
 
 
 def _alias(kind: Kind, name: str) -> str:
@@ -648,9 +639,11 @@ class Importer:
         taken: list[Taken] = []
         async with self._session(job, 0) as session:
             taking = Taking(session, kind, job.operations, names)
+            done = 0
             for chunk in _chunks(units, CHUNK):
                 taken += await taking.take(chunk)
-                await _note(connection, job.id, sum(len(one.unit.numbers) for one in taken))
+                done += sum(len(unit.numbers) for unit in chunk)
+                await _note(connection, job.id, done)
                 await asyncio.sleep(0)
             refused = any(one.outcome is Outcome.REFUSED for one in taken)
             state = State.REFUSED if refused and job.mode == Mode.ALL_OR_NOTHING else State.DONE

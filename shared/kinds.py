@@ -140,6 +140,12 @@ class Kind:
         return found + self.standing
 
     @cached_property
+    def key_columns(self) -> list[Column]:
+        """The columns of the fields that there is only one of."""
+        paths = [(to_camel(name),) for name in self.key]
+        return [next(column for column in self.columns if column.path == path) for path in paths]
+
+    @cached_property
     def standing(self) -> list[Column]:
         """The state, from when it holds, and what the verbs ask that lead there."""
         if not self.moves:

@@ -11,7 +11,21 @@ from services.programme.base import Base
 from services.programme.known import must_know_recommendation
 from services.programme.partners import code_of
 from shared import outbox
-from shared.database import Begin, Command, Entity, Json, Page, Slice, begin, called, find, must_exist, page_of, work
+from shared.database import (
+    Begin,
+    Command,
+    Entity,
+    Json,
+    Page,
+    Slice,
+    begin,
+    called,
+    find,
+    memory,
+    must_exist,
+    page_of,
+    work,
+)
 from shared.errors import Conflict, Forbidden, Invalid
 from shared.events.event import Actor
 from shared.events.programme import (
@@ -121,7 +135,9 @@ async def propose(session: AsyncSession, command: ProposeLink) -> Link:
     if action.state in (ActionState.DROPPED, ActionState.MERGED):
         raise Conflict(f"This action is {action.state}; it cannot answer anything any more.")
     await _must_have_a_part(session, action)
-    await _must_be_the_only_one(session, command)
+    standing = await _standing_of(session, command.action_id)
+    if command.recommendation_id in standing:
+        raise Conflict(f"There is a link between these two already: {standing[command.recommendation_id]}.")
     session.info.pop("subject", None)
     link = await begin(
         session,
@@ -132,6 +148,7 @@ async def propose(session: AsyncSession, command: ProposeLink) -> Link:
         proposed_by=work(session).actor.organisation,
     )
     await outbox.add(session, link.tell(LinkProposed))
+    standing[command.recommendation_id] = link.reference
     return link
 
 
@@ -151,6 +168,7 @@ async def dispute(session: AsyncSession, id: UUID, command: DisputeLink) -> Link
 async def end(session: AsyncSession, id: UUID, command: EndLink) -> Link:
     link = await find(session, Link, id, command)
     await outbox.add(session, link.end(command.reason))
+    memory(session).pop((Link, link.action_id), None)
     return link
 
 
@@ -176,17 +194,18 @@ async def _must_have_a_part(session: AsyncSession, action: Action) -> None:
         raise Forbidden("Your organisation neither leads nor contributes to this action.")
 
 
-async def _must_be_the_only_one(session: AsyncSession, command: ProposeLink) -> None:
-    # Who proposes for the same action at the same time waits here, and then sees this link.
-    await session.execute(select(Action.id).where(Action.id == command.action_id).with_for_update())
-    same = select(Link.reference).where(
-        Link.action_id == command.action_id,
-        Link.recommendation_id == command.recommendation_id,
-        Link.state != LinkState.ENDED,
-    )
-    standing = await session.scalar(same)
-    if standing is not None:
-        raise Conflict(f"There is a link between these two already: {standing}.")
+async def _standing_of(session: AsyncSession, action_id: UUID) -> dict[UUID, str]:
+    """The references of the links that an action has, by recommendation; until this commits nobody else adds one."""
+    known = memory(session)
+    if (Link, action_id) not in known:
+        # Who proposes for the same action at the same time waits here, and then sees this link.
+        await session.execute(select(Action.id).where(Action.id == action_id).with_for_update())
+        links = select(Link.recommendation_id, Link.reference).where(
+            Link.action_id == action_id, Link.state != LinkState.ENDED
+        )
+        known[Link, action_id] = {row.recommendation_id: row.reference for row in await session.execute(links)}
+    standing: dict[UUID, str] = known[Link, action_id]
+    return standing
 
 
 async def listed(
