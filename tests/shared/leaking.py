@@ -1,6 +1,7 @@
 """A service that fails with what it was sent in its errors: `uvicorn --factory tests.shared.leaking:create_app`."""
 
 import asyncio
+import logging
 from typing import Any
 
 from sqlalchemy import text
@@ -16,6 +17,8 @@ async def register(session: AsyncSession, command: RegisterPartner) -> Partner:
     match command.code:
         case "database":
             await session.execute(text("select cast(:given as integer)"), {"given": said})
+        case "library":
+            logging.getLogger("library").warning("It does not like %s.", said)
         case "nobody":
             asyncio.get_running_loop().create_task(_fail(said))
             await asyncio.sleep(0)
