@@ -423,7 +423,7 @@ def _feed() -> APIRouter:
 
     @router.get("/event-types/{type}")
     async def read_event_type(
-        type: Annotated[str, Path(max_length=120)], request: Request, session: Session
+        type: Annotated[str, Path(max_length=120, pattern=r"^[a-z0-9][a-z0-9.-]*$")], request: Request, session: Session
     ) -> dict[str, Any]:
         """The JSON Schema of a whole message of one type."""
         service: Service = request.app.state.service

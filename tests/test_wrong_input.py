@@ -115,6 +115,10 @@ class Shapes:
                 schema = self.named[schema["$ref"].rpartition("/")[2]]
             elif "anyOf" in schema:
                 schema = next(one for one in schema["anyOf"] if one.get("type") != "null")
+            elif isinstance(schema.get("type"), list):
+                schema = schema | {"type": next(one for one in schema["type"] if one != "null")}
+                if "enum" in schema:
+                    schema = schema | {"enum": [one for one in schema["enum"] if one is not None]}
             else:
                 return schema
 
