@@ -265,7 +265,7 @@ class Taking:
         except Exception as error:
             if is_passing(error):
                 raise
-        self._take_back(units, told)
+        self._take_back(told)
         return [await self._alone(unit) for unit in units]
 
     async def _alone(self, unit: Unit) -> Taken:
@@ -286,15 +286,15 @@ class Taking:
                 raise
             log.exception("a line of an import failed", kind=self._kind.name, line=unit.line)
             refused = [unit.at(self._kind, (), "Something went wrong here with this line; it has been noted.")]
-        self._take_back([unit], told)
+        self._take_back(told)
         return Taken(unit, Outcome.REFUSED, wrong=refused)
 
-    def _take_back(self, units: Sequence[Unit], told: int) -> None:
+    def _take_back(self, told: int) -> None:
         """What a savepoint has taken back in the database is taken back here as well."""
+        undone = work(self._session).told[told:]
         del work(self._session).told[told:]
         memory(self._session).clear()
-        for unit in units:
-            self._names.forget(self._kind.space, _names_of(self._kind, unit.body))
+        self._names.forget(self._kind.space, {event.entity for event in undone if event.version == 1})
 
     async def _one(self, unit: Unit) -> Taken:
         """Make what a line says, or see that it is there; then bring it to its state. Raises DomainError."""
@@ -357,9 +357,15 @@ class Taking:
             return None
 
     def _recognised(self, unit: Unit) -> UUID | None:
-        """What a line is about, where that is there already. Raises Invalid when its names are of several things."""
+        """What a line is about, where that is there already: by its reference, else by its other names, else by its key.
+
+        Raises Invalid when its names are of several things.
+        """
+        names = own_names(unit.body)
         try:
-            ids = {self._names.called(self._kind.space, name) for name in own_names(unit.body)} - {None}
+            if names and names[0].startswith(f"{OWN}:") and (own := self._names.called(self._kind.space, names[0])):
+                return own
+            ids = {self._names.called(self._kind.space, name) for name in names} - {None}
         except NotNamed as error:
             raise Invalid(str(error), field="/externalIds") from None
         if len(ids) > 1:
@@ -497,9 +503,19 @@ def _as_key(value: Any) -> Any:
 
 def _names_of(kind: Kind, body: dict[str, Any]) -> list[str]:
     """What may be used in later lines for the thing of this one."""
-    code = body.get("code") if "code" in kind.key else None
-    reference = body.get("reference")
-    return own_names(body) + [str(one) for one in (code, reference) if speakable(one)]
+    code = body.get("code") if kind.key == ("code",) else None
+    return own_names(body) + [str(one) for one in (code, body.get("reference")) if speakable(one)]
+
+
+def _identities(kind: Kind, body: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What no other line of a file may have as well: Kapstok's own name, else the other names; and the key."""
+    names = own_names(body)
+    found: list[tuple[str, ...]] = [
+        (name,) for name in (names[:1] if names and names[0].startswith(f"{OWN}:") else names)
+    ]
+    key = tuple(str(body.get(column.also)) for column in kind.key_columns if speakable(body.get(column.also)))
+    whole = kind.among is None and len(key) == len(kind.key) > 0
+    return [*found, ("key", *key)] if whole else found
 
 
 def _unlike(entity: Entity, command: Begin) -> set[str]:
@@ -727,8 +743,11 @@ async def _must_be_the_only_one(session: AsyncSession, id: UUID, settled: int) -
 
 def _promise(kind: Kind, units: Sequence[Unit], names: Names) -> None:
     """Note which line makes what; two lines about the same thing are wrong, both readings being possible."""
+    first: dict[tuple[str, ...], int] = {}
     for unit in units:
-        earlier = names.promise(kind.space, _names_of(kind, unit.body), unit.line)
+        names.promise(kind.space, _names_of(kind, unit.body), unit.line)
+        said = [first.setdefault(identity, unit.line) for identity in _identities(kind, unit.body)]
+        earlier = next((line for line in said if line != unit.line), None)
         if earlier is not None:
             unit.wrong.append(unit.at(kind, (), f"Line {earlier} is about the same; take one of the two out."))
 

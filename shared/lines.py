@@ -302,13 +302,13 @@ def with_ids(body: dict[str, Any], ids: Mapping[tuple[str | int, ...], str]) -> 
 
 
 def own_names(body: Mapping[str, Any]) -> list[str]:
-    """What the thing of a line is called, by what the line says."""
-    given = body.get("externalIds")
-    found = [f"{system}:{id}" for system, id in given.items()] if isinstance(given, dict) else []
-    reference = body.get("reference")
+    """What the thing of a line is called, by what the line says; first by what Kapstok itself calls it."""
+    given, reference = body.get("externalIds"), body.get("reference")
+    ids = dict(given) if isinstance(given, dict) else {}
     if isinstance(reference, str):
-        found.append(f"{OWN}:{reference}")
-    return [name for name in dict.fromkeys(found) if speakable(name)]
+        ids.setdefault(OWN, reference)
+    names = [f"{system}:{id}" for system, id in sorted(ids.items(), key=lambda one: one[0] != OWN)]
+    return [name for name in names if speakable(name)]
 
 
 def speakable(name: Any) -> bool:

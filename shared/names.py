@@ -1,7 +1,7 @@
 """What things are called: an id, a reference, a code, or another system's name; from a name to its id, and back."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,13 +49,6 @@ class Namespace:
     def code(self) -> Any:
         return getattr(self.rows, "code", None)
 
-    def name_of(self, reference: str, external_ids: dict[str, str], code: str | None) -> str:
-        """The name that also holds in another house."""
-        if code is not None:
-            return code
-        system = min((system for system in external_ids if system != OWN), default=None)
-        return f"{system}:{external_ids[system]}" if system else f"{OWN}:{external_ids.get(OWN, reference)}"
-
 
 def owned(rows: type[Entity]) -> Namespace:
     return Namespace(rows.word(), rows)
@@ -70,23 +63,26 @@ class Names:
 
     def __init__(self) -> None:
         self._found: dict[tuple[Any, str], set[UUID]] = {}
-        self._made: dict[tuple[Any, str], UUID] = {}
+        self._made: dict[tuple[Any, str], set[UUID]] = {}
         self._promised: dict[tuple[Any, str], int] = {}
         self.kept: list[Any] = []
         """The rows of what was learned last: they are met again by their ids, without a question to the database."""
 
-    def promise(self, space: Namespace, names: Iterable[str], line: int) -> int | None:
-        """Note that a line is about the thing of these names; the earlier line that is about the same, if any."""
-        earlier = [self._promised.setdefault((space.rows, name), line) for name in names]
-        return next((one for one in earlier if one != line), None)
+    def promise(self, space: Namespace, names: Iterable[str], line: int) -> None:
+        """Note that a line is about the thing of these names."""
+        for name in names:
+            self._promised.setdefault((space.rows, name), line)
 
     def made(self, space: Namespace, names: Iterable[str], id: UUID) -> None:
-        self._made |= {(space.rows, name): id for name in names}
-
-    def forget(self, space: Namespace, names: Iterable[str]) -> None:
-        """What was made was taken back."""
         for name in names:
-            self._made.pop((space.rows, name), None)
+            self._made.setdefault((space.rows, name), set()).add(id)
+
+    def forget(self, space: Namespace, ids: Iterable[UUID]) -> None:
+        """What was made was taken back."""
+        gone = set(ids)
+        for (rows, _), made in self._made.items():
+            if rows is space.rows:
+                made -= gone
 
     async def learn(self, session: AsyncSession, wanted: dict[Namespace, set[str]]) -> None:
         """Look these names up, all of one kind at once; what is found needs no further look in this transaction."""
@@ -104,11 +100,10 @@ class Names:
 
     def called(self, space: Namespace, name: str) -> UUID | None:
         """What has this name, if anything. Raises NotNamed when several have."""
-        found = self._found.get((space.rows, name), set())
-        made = self._made.get((space.rows, name))
-        if len(found | ({made} if made else set())) > 1:
+        found = self._found.get((space.rows, name), set()) | self._made.get((space.rows, name), set())
+        if len(found) > 1:
             raise NotNamed(f"More than one {space.word} is called this; use its id or reference.")
-        return made or next(iter(found), None)
+        return next(iter(found), None)
 
     def must_be_called(self, space: Namespace, name: str, line: int) -> UUID:
         """What has this name. Raises NotNamed."""
@@ -160,15 +155,30 @@ async def _of_other_systems(session: AsyncSession, space: Namespace, names: list
 
 
 async def spelled(session: AsyncSession, wanted: Mapping[Namespace, Collection[UUID]]) -> dict[UUID, str]:
-    """What to call each of these in a file."""
+    """What to call each of these in a file: a name that also holds in another house."""
     found: dict[UUID, str] = {}
     for space, ids in wanted.items():
-        columns = [space.id, space.rows.reference, space.rows.external_ids]
-        code = [] if space.code is None else [space.code]
-        for id, reference, external_ids, *rest in await session.execute(
-            select(*columns, *code).where(space.id.in_(ids))
-        ):
-            found[id] = space.name_of(reference, external_ids, rest[0] if rest else None)
+        found |= await _codes(session, space, ids) if space.code is not None else await _others(session, space, ids)
+    return found
+
+
+async def _codes(session: AsyncSession, space: Namespace, ids: Collection[UUID]) -> dict[UUID, str]:
+    rows = await session.execute(select(space.id, space.code).where(space.id.in_(ids)))
+    return {row[0]: row[1] for row in rows}
+
+
+async def _others(session: AsyncSession, space: Namespace, ids: Collection[UUID]) -> dict[UUID, str]:
+    """Another system's name where that is of one thing only, else the reference."""
+    rows = (
+        await session.execute(select(space.id, space.rows.reference, space.rows.external_ids).where(space.id.in_(ids)))
+    ).all()
+    names = {f"{system}:{id}" for _, _, given in rows for system, id in given.items()}
+    times = Counter(name for name, _ in await _of_other_systems(session, space, sorted(names)))
+    found = {}
+    for id, reference, given in rows:
+        own = f"{OWN}:{given.get(OWN, reference)}"
+        others = sorted(f"{system}:{name}" for system, name in given.items() if system != OWN)
+        found[id] = next((name for name in others if times[name] == 1), own)
     return found
 
 
