@@ -1,7 +1,7 @@
 """Subscriptions as they are kept: their rules, their keys, how far each is, its attempts and its dead letters.
 
 Plain rows, not entities that tell: how a subscription fares is the operation of one client's line, no fact of policy.
-See docs/decisions/0013-subscriptions-are-not-facts.md.
+See docs/decisions/0016-subscriptions-are-not-facts.md.
 """
 
 from datetime import datetime, timedelta
