@@ -58,7 +58,7 @@ def _operation(documents: Documents, place: str, old: Schema, new: Schema) -> It
             if now is None:
                 yield f"{place} no longer answers {media_type}"
             else:
-                yield from lessened(documents, f"{place} → {status}", content["schema"], now["schema"])
+                yield from lessened(documents, f"{place} → {status}", content.get("schema", {}), now.get("schema", {}))
 
 
 def _bodies(documents: Documents, place: str, old: Schema, new: Schema) -> Iterator[str]:

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from uuid_utils.compat import uuid7
 
 from shared import access, exports, imports, lines, sheets
-from shared.database import work
+from shared.database import Slice, work
 from shared.errors import NotFound
 from shared.http import Door, Out, Session, media_type_of
 from shared.kinds import Kind, plain
@@ -90,7 +90,7 @@ class LineListing(Out):
     next: int | None = None
 
 
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 After = Annotated[int, Query(ge=0, le=2**31 - 1, description="Where the page before this one ended.")]
 
 
@@ -127,7 +127,7 @@ def routes(name: str, kinds: Sequence[Kind]) -> list[APIRouter]:
             operations=allowed.operations,
             digest=_digest(await request.body()),
             lines=await _lines(request, service, wanted),
-            traceparent=request.headers.get("traceparent"),
+            traceparent=str(request.state.trace),
             received_at=service.now(),
         )
         await imports.keep(session, asked)
@@ -150,7 +150,7 @@ def routes(name: str, kinds: Sequence[Kind]) -> list[APIRouter]:
         found = await imports.lines_of(session, id, cursor, limit + 1)
         following = found[limit - 1].line if len(found) > limit else None
         if following is not None:
-            session.info["next"] = following
+            session.info["page"] = Slice([], str(following), None)
         items = [
             {"line": r.line, "outcome": r.outcome, "id": r.entity, "reference": r.reference} for r in found[:limit]
         ]
@@ -222,7 +222,7 @@ async def _told(
     wrong = await imports.errors_of(session, id, cursor, limit + 1)
     following = wrong[limit - 1].number if len(wrong) > limit else None
     if following is not None:
-        session.info["next"] = following
+        session.info["page"] = Slice([], str(following), None)
     counts = {name: getattr(job, name) for name in LineCounts.model_fields}
     return {name: getattr(job, name) for name in _AS_KEPT} | {
         "saved": not job.dry_run and (job.made + job.changed > 0) and job.state != imports.State.REFUSED,

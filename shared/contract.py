@@ -281,7 +281,7 @@ def _simplify(node: Any) -> None:
 
 # --- examples --------------------------------------------------------------------------------------------------
 
-FITTING = ("voorbeeld", "2018-10-19", "day", "zaaksysteem:Z-2018-114")
+FITTING = ("voorbeeld", "2018-10-19", "day", "programme:write", "zaaksysteem:Z-2018-114")
 """One of these fits any pattern that texts are held to here."""
 AN_ID = "0192f0c4-7bff-7e02-8c55-1f0a9d3e7b44"
 

@@ -127,6 +127,7 @@ def work(session: AsyncSession) -> Work:
 
 E = TypeVar("E", bound="Entity")
 F = TypeVar("F", bound=Event)
+Row = TypeVar("Row")
 
 
 class Entity:
@@ -275,10 +276,10 @@ class Page:
 
 
 @dataclass
-class Slice(Generic[E]):
+class Slice(Generic[Row]):
     """The part that was found, and the cursors of the parts around it."""
 
-    items: list[E]
+    items: list[Row]
     next: str | None
     prev: str | None
 

@@ -47,6 +47,7 @@ from shared.events.event import MAX_BYTES, Actor, Event
 from shared.kinds import Kind, Move, own_fields
 from shared.lines import Lines, Unit, Wrong, mentions, own_names, speakable, units_of, with_ids
 from shared.names import OWN, Names, NotNamed, gathered
+from shared.screening import known_domains
 
 if TYPE_CHECKING:
     from shared.service import Service
@@ -603,6 +604,7 @@ class Importer:
             await asyncio.sleep(1)
 
     async def _lead(self, connection: AsyncConnection) -> None:
+        known_domains.set(self._service.settings.known_domains)
         while True:
             self._woken.clear()
             job = await self._next(connection)

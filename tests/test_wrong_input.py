@@ -42,7 +42,7 @@ WRITERS = tuple(service for service in SERVICES if service != "reporting")
 
 SECURITY = ("content-security-policy", "referrer-policy", "strict-transport-security", "x-frame-options")
 A_CURSOR = str(Cursor(Order(), uuid4()))
-GOOD_TEXTS = ("voorbeeld", "2018-10-19", "day", "zaak:voorbeeld", A_CURSOR)
+GOOD_TEXTS = ("voorbeeld", "2018-10-19", "day", "programme:write", "zaak:voorbeeld", A_CURSOR)
 """One of these fits any pattern that we have; teach the next one here."""
 
 Schema = dict[str, Any]

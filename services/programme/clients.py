@@ -37,7 +37,11 @@ def _known(scope: str) -> str:
     return scope
 
 
-Scope = Annotated[str, Field(max_length=80), AfterValidator(_known)]
+Scope = Annotated[
+    str,
+    Field(max_length=80, pattern=r"^[a-z]+:[a-z-]+$", examples=["programme:propose-link"]),
+    AfterValidator(_known),
+]
 
 
 class Client(Entity, Base):

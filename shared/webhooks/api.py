@@ -4,17 +4,18 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import PlainSerializer, WithJsonSchema
 
 from shared.access import By
 from shared.calendar import written
-from shared.http import Door, Listing, Out, Paging, Session
+from shared.http import Door, Listing, Out, Session
 from shared.webhooks import subscriptions
 from shared.webhooks.filters import Filter
 from shared.webhooks.rows import AttemptKind, LetterState, State, Subscription
 from shared.webhooks.subscriptions import (
     EndSubscription,
+    InTime,
     Pause,
     Progress,
     Redeliver,
@@ -94,6 +95,16 @@ def _terms(request: Request) -> Terms:
 
 On = Annotated[Terms, Depends(_terms)]
 
+
+def _in_time(
+    cursor: Annotated[UUID | None, Query(description="Where the page before this one ended.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="How many at most.")] = 100,
+) -> InTime:
+    return InTime(cursor, limit)
+
+
+InTheirOrder = Annotated[InTime, Depends(_in_time)]
+
 router = APIRouter(route_class=Door, tags=["subscriptions"])
 
 
@@ -104,7 +115,7 @@ async def begin_subscription(command: Subscribe, session: Session, terms: On) ->
 
 
 @router.get("/subscriptions", response_model=Listing[SubscriptionOut])
-async def list_subscriptions(session: Session, by: By, page: Paging, state: State | None = None) -> object:
+async def list_subscriptions(session: Session, by: By, page: InTheirOrder, state: State | None = None) -> object:
     """Those of your own organisation."""
     return await subscriptions.listed(session, by.organisation, page, state)
 
@@ -121,7 +132,7 @@ async def read_subscription_progress(id: UUID, session: Session, by: By) -> Prog
 
 
 @router.get("/subscriptions/{id}/attempts", response_model=Listing[AttemptOut])
-async def list_subscription_attempts(id: UUID, session: Session, by: By, page: Paging) -> object:
+async def list_subscription_attempts(id: UUID, session: Session, by: By, page: InTheirOrder) -> object:
     """Every call of the sink, the newest first."""
     return await subscriptions.attempts(session, id, by.organisation, page)
 
@@ -131,7 +142,7 @@ async def list_subscription_dead_letters(
     id: UUID,
     session: Session,
     by: By,
-    page: Paging,
+    page: InTheirOrder,
     state: LetterState | None = None,
 ) -> object:
     """Events that were given up."""

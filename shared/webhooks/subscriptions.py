@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from shared import outbox
-from shared.database import Page, work
+from shared.database import Slice, work
 from shared.errors import Conflict, Invalid, NotFound, Stale
 from shared.events.event import Event
+from shared.screening import Screened
 from shared.settings import Settings
 from shared.texts import Prose, Value
 from shared.webhooks.filters import EventType, Filter
@@ -28,7 +29,7 @@ Position = Annotated[int, Field(ge=0, le=2**62)]
 """A sequence of this service's log; what comes is what was recorded after it."""
 
 
-class Subscribe(Value):
+class Subscribe(Screened):
     """Facts are sent to the sink once it says that it wants them. Without types and filters, all of them are."""
 
     sink: Sink
@@ -39,7 +40,7 @@ class Subscribe(Value):
     """From now on when left out; 0 for everything from the beginning."""
 
 
-class Pause(Value):
+class Pause(Screened):
     reason: Prose
 
 
@@ -52,7 +53,7 @@ class Replay(Value):
     after: Position
 
 
-class EndSubscription(Value):
+class EndSubscription(Screened):
     reason: Prose
 
 
@@ -196,29 +197,29 @@ R = TypeVar("R", Subscription, Attempt, DeadLetter)
 
 
 @dataclass(frozen=True)
-class Part:
-    """One page of rows; `next` is the cursor of the page after it."""
+class InTime:
+    """Which part of what is kept in the order of time: after which id, and how many at most."""
 
-    items: Sequence[object]
-    next: UUID | None
+    cursor: UUID | None = None
+    limit: int = 100
 
 
-async def listed(session: AsyncSession, organisation: str, page: Page, state: State | None) -> Part:
+async def listed(session: AsyncSession, organisation: str, page: InTime, state: State | None) -> Slice[Any]:
     where = [Subscription.organisation == organisation]
     if state is not None:
         where.append(Subscription.state == state)
     return await _part(session, Subscription, page, *where)
 
 
-async def attempts(session: AsyncSession, id: UUID, organisation: str, page: Page) -> Part:
+async def attempts(session: AsyncSession, id: UUID, organisation: str, page: InTime) -> Slice[Any]:
     """The newest first."""
     await _must_be_own(session, id, organisation)
     return await _part(session, Attempt, page, Attempt.subscription_id == id, newest_first=True)
 
 
 async def dead_letters(
-    session: AsyncSession, id: UUID, organisation: str, page: Page, state: LetterState | None
-) -> Part:
+    session: AsyncSession, id: UUID, organisation: str, page: InTime, state: LetterState | None
+) -> Slice[Any]:
     await _must_be_own(session, id, organisation)
     where = [DeadLetter.subscription_id == id]
     if state is not None:
@@ -264,8 +265,8 @@ async def _must_be_own(session: AsyncSession, id: UUID, organisation: str) -> No
 
 
 async def _part(
-    session: AsyncSession, kind: type[R], page: Page, *where: ColumnElement[bool], newest_first: bool = False
-) -> Part:
+    session: AsyncSession, kind: type[R], page: InTime, *where: ColumnElement[bool], newest_first: bool = False
+) -> Slice[Any]:
     """One page in the order of ids, which is the order of time."""
     query = select(kind).where(*where).limit(page.limit + 1)
     query = query.order_by(kind.id.desc() if newest_first else kind.id)
@@ -273,7 +274,6 @@ async def _part(
         query = query.where(kind.id < page.cursor if newest_first else kind.id > page.cursor)
     found = list(await session.scalars(query))
     items = found[: page.limit]
-    following = items[-1].id if len(found) > page.limit else None
-    if following is not None:
-        session.info["next"] = following
-    return Part(items, following)
+    following = str(items[-1].id) if len(found) > page.limit else None
+    session.info["page"] = part = Slice(items, following, None)
+    return part
