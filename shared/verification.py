@@ -72,8 +72,8 @@ async def verify(view: Attached, now: Callable[[], datetime] = lambda: datetime.
         await take_time(live)
         standing = await view.stand(live)
         events = 0
-        for owner, sequence in standing.position.sequences:
-            events += await view.fill(Into(schema), owner, upto=sequence)
+        for owner, at in (await view.checkpoints(live)).items():  # an owner not met yet has told it nothing
+            events += await view.fill(Into(schema), owner, upto=at.sequence)
         differing = await view.differing(live, schema)
         first = await view.first_difference(live, schema, differing[0]) if differing else None
     found = Verified(began, time.monotonic() - started, events, str(standing.position), differing, first)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -68,9 +69,13 @@ class Route:
         return self.method in ("POST", "PATCH")
 
     @property
-    def takes_a_file(self) -> bool:
-        """Whether a body is a file in a form of its own; `tests/shared/test_imports.py` sends the wrong ones."""
-        return self.writes and "text/csv" in self.operation["requestBody"]["content"]
+    def has_a_form_of_its_own(self) -> bool:
+        """Whether a body is a file or a form, and no JSON object.
+
+        `tests/shared/test_imports.py` and `tests/programme/test_clients.py` send the wrong ones.
+        """
+        content = self.operation["requestBody"]["content"] if self.writes else {}
+        return self.writes and ("application/json" not in content or "text/csv" in content)
 
     @property
     def names_one(self) -> bool:
@@ -193,7 +198,7 @@ class Doors:
     def of(self, service: str, *, writes: bool | None = None) -> list[Route]:
         found = [route for route in self.routes if route.service == service and writes in (None, route.writes)]
         if writes:
-            found = [route for route in found if not route.takes_a_file]
+            found = [route for route in found if not route.has_a_form_of_its_own]
         assert found, f"{service} has no such routes"
         return found
 
@@ -243,6 +248,13 @@ async def _furnish(house: House) -> None:
     source = await world.source(issuingBodyId=body["id"])
     recommendation = await world.recommendation(sourceId=source["id"], addressees=[partner["id"]])
     programme = await world.programme()
+    may = {"functions": ["reporter"], "scopes": ["monitor:write"]}
+    client = {"partnerId": partner["id"], "name": "Zaaksysteem"} | may
+    system = (await house.post("/programme/v1/clients", client))["id"]
+    expires = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
+    await house.post("/programme/v1/keys", {"client": system, "scopes": ["monitor:write"], "expiresOn": expires})
+    appointed = {"account": "een-account", "partnerId": partner["id"], "function": "auditor"}
+    await house.post("/programme/v1/appointments", appointed)
     await house.post("/programme/v1/action-lines", {"programmeId": programme["id"], "name": text()})
     led = await house.post("/programme/v1/actions", action(programmeId=programme["id"], leadId=partner["id"]))
     await house.post("/programme/v1/links", link(actionId=led["id"], recommendationId=recommendation["id"]))

@@ -145,7 +145,11 @@ async def list_reports(
 
 @router.get("/reports/form.xlsx", response_class=Response, responses={200: {"content": {XLSX: {}}}})
 async def report_form(
-    session: Session, caller: By, round_id: Annotated[UUID | None, Query(alias="roundId")] = None
+    session: Session,
+    caller: By,
+    round_id: Annotated[
+        UUID | None, Query(alias="roundId", description="Which round; the open one if left out.")
+    ] = None,
 ) -> Response:
     """A workbook in which your organisation can fill in its report; send it back to `/imports?kind=report-form`."""
     form = await forms.for_partner(session, caller.organisation, round_id)

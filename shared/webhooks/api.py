@@ -104,6 +104,7 @@ def _in_time(
 
 
 InTheirOrder = Annotated[InTime, Depends(_in_time)]
+InState = Annotated[State | None, Query(description="Only those in this state.")]
 
 router = APIRouter(route_class=Door, tags=["subscriptions"])
 
@@ -115,7 +116,7 @@ async def begin_subscription(command: Subscribe, session: Session, terms: On) ->
 
 
 @router.get("/subscriptions", response_model=Listing[SubscriptionOut])
-async def list_subscriptions(session: Session, by: By, page: InTheirOrder, state: State | None = None) -> object:
+async def list_subscriptions(session: Session, by: By, page: InTheirOrder, state: InState = None) -> object:
     """Those of your own organisation."""
     return await subscriptions.listed(session, by.organisation, page, state)
 
@@ -143,7 +144,7 @@ async def list_subscription_dead_letters(
     session: Session,
     by: By,
     page: InTheirOrder,
-    state: LetterState | None = None,
+    state: Annotated[LetterState | None, Query(description="Only those in this state.")] = None,
 ) -> object:
     """Events that were given up."""
     return await subscriptions.dead_letters(session, id, by.organisation, page, state)
