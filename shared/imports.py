@@ -358,7 +358,7 @@ class Taking:
             return None
 
     def _recognised(self, unit: Unit) -> UUID | None:
-        """What a line is about, where that is there already: by its reference, its other names, or its key.
+        """What a line is about, where that is there already: by its reference, else another name, else its key.
 
         Raises Invalid when its names are of several things.
         """
