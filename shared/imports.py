@@ -56,8 +56,12 @@ log = structlog.get_logger("kapstok.imports")
 
 LEADER = 7_310_021
 """Advisory lock held by the one replica that takes imports."""
-CHUNK = 100
-"""Units in one savepoint; in mode `each`, in one transaction."""
+CHUNK = 500
+"""Units that are looked up and taken together; in mode `each`, in one transaction."""
+PARTS = 8
+"""Into how many parts those are split to find a line that is refused."""
+NUMBERS_AT_ONCE = 20
+"""Reference numbers taken at once; what is not used of them is a gap."""
 MOST_ATTEMPTS = 30
 """How often an import is begun anew, after a restart or a database that was away, before it is given up."""
 MOST_WAITING = 20
@@ -249,15 +253,17 @@ class Taking:
         self._by_key: dict[tuple[Any, ...], UUID] = {}
 
     async def take(self, units: Sequence[Unit]) -> list[Taken]:
-        """Take each of them, or say what is wrong with it; nothing stays of one that is refused.
-
-        All in one savepoint when all is well. Where a rule or the database refuses, once more with one savepoint for
-        each, so that the right line is blamed, and only that one.
-        """
+        """Take each of them, or say what is wrong with it; nothing stays of one that is refused."""
         await self._learn(units)
-        given = work(self._session)
-        given.makes = len(units)
-        told = len(given.told)
+        work(self._session).makes = min(len(units), NUMBERS_AT_ONCE)
+        return await self._together(units)
+
+    async def _together(self, units: Sequence[Unit]) -> list[Taken]:
+        """All in one savepoint when all is well. Where a rule or the database refuses, once more in smaller parts.
+
+        So the right line is blamed, and only that one, and a file without errors needs few savepoints.
+        """
+        told = len(work(self._session).told)
         try:
             async with self._session.begin_nested():
                 taken = [await self._one(unit) for unit in units]
@@ -266,29 +272,20 @@ class Taking:
         except Exception as error:
             if is_passing(error):
                 raise
-        self._take_back(told)
-        return [await self._alone(unit) for unit in units]
+            self._take_back(told)
+            if len(units) == 1:
+                return [self._blamed(units[0], error)]
+        parts = [await self._together(part) for part in _chunks(units, -(-len(units) // PARTS))]
+        return [one for part in parts for one in part]
 
-    async def _alone(self, unit: Unit) -> Taken:
-        given = work(self._session)
-        told = len(given.told)
-        try:
-            async with self._session.begin_nested():
-                taken = await self._one(unit)
-                await self._session.flush()
-            return taken
-        except DomainError as error:
-            wrong = [unit.at(self._kind, _steps(pointer), detail) for pointer, detail in error.errors]
-            refused = wrong or [unit.at(self._kind, (), str(error))]
-        except IntegrityError as error:
-            refused = [unit.at(self._kind, (), str(violated(error)))]
-        except Exception as error:
-            if is_passing(error):
-                raise
-            log.exception("a line of an import failed", kind=self._kind.name, line=unit.line)
-            refused = [unit.at(self._kind, (), "Something went wrong here with this line; it has been noted.")]
-        self._take_back(told)
-        return Taken(unit, Outcome.REFUSED, wrong=refused)
+    def _blamed(self, unit: Unit, error: Exception) -> Taken:
+        if isinstance(error, IntegrityError):
+            error = violated(error)
+        if not isinstance(error, DomainError):
+            log.error("a line of an import failed", kind=self._kind.name, line=unit.line, exc_info=error)
+            error = DomainError("Something went wrong here with this line; it has been noted.")
+        wrong = [unit.at(self._kind, _steps(pointer), detail) for pointer, detail in error.errors]
+        return Taken(unit, Outcome.REFUSED, wrong=wrong or [unit.at(self._kind, (), str(error))])
 
     def _take_back(self, told: int) -> None:
         """What a savepoint has taken back in the database is taken back here as well."""

@@ -621,7 +621,7 @@ async def test_two_imports_at_once_are_taken_one_after_the_other(house: House) -
 
 
 async def test_single_writes_go_on_while_a_file_is_taken(house: House, world: World) -> None:
-    lines = [partner(number) for number in range(10 * CHUNK)]
+    lines = [partner(number) for number in range(3 * CHUNK)]
     sent = await send(house, "programme", "partners", csv_of(*lines))
     written = 0
     while (await house.get(sent.headers["location"]))["finishedAt"] is None:
@@ -635,7 +635,7 @@ async def test_single_writes_go_on_while_a_file_is_taken(house: House, world: Wo
 async def test_an_import_that_a_stop_cuts_in_half_is_finished_afterwards_and_taken_once(
     builder: Builder, mode: Mode
 ) -> None:
-    lines = [partner(number) for number in range(12 * CHUNK)]
+    lines = [partner(number) for number in range(5 * CHUNK)]
     async with builder.house("programme") as house:
         sent = await send(house, "programme", "partners", csv_of(*lines), mode=mode.value)
         location = sent.headers["location"]
