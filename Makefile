@@ -31,6 +31,7 @@ soak: .venv/ready          ## faults at random while writers go on: make soak MI
 
 bench: .venv/ready          ## how fast: each promise with its limit in the same run
 	@$(VENV)/python -m bench.visible
+	@$(VENV)/python -m bench.bulk
 
 contracts: .venv/ready          ## OpenAPI, AsyncAPI and JSON Schemas as files, from the code; PUBLISH=1 makes them a promise
 	@$(VENV)/python -m deploy.contracts $(if $(PUBLISH),--publish)

@@ -167,6 +167,7 @@ def _complete_operation(operation: Schema, service: str, path: str, method: str,
     refused = set(ALWAYS) | (set() if permitted.public else {401, 403}) | ({404} if names_one else set())
     if writes:
         refused |= {413, 415} | ({401, 403} if not takes_key else {409, 422} | ({412, 428} if names_one else set()))
+    refused |= {int(status) for status in operation["responses"] if status.startswith("4")}  # what a route adds
     _refuse(operation, refused)
 
 

@@ -1,5 +1,6 @@
 """Exports: everything of one kind that a caller may see, in the columns in which it can be imported again."""
 
+import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from shared.columns import Column, Form
 from shared.database import Entity
 from shared.kinds import Kind
 from shared.names import OWN, Namespace, spelled
+from shared.screening import traces_in
 
 AT_ONCE = 500
 
@@ -62,9 +64,13 @@ def _field(kind: Kind, column: Column) -> str:
     return next(name for name, field in model.model_fields.items() if (field.alias or name) == outside)
 
 
+NOT_ITS_OWN = ("effective_from", "confirmed")
+"""Fields of a command that say how it is given, and are no field of the thing."""
+
+
 def _body(kind: Kind, entity: Entity, names: Mapping[UUID, str]) -> dict[str, Any]:
     """One thing as the import takes it: its fields by their names outside, with names for ids."""
-    given = {name: getattr(entity, name) for name in kind.command.model_fields if name != "effective_from"}
+    given = {name: getattr(entity, name) for name in kind.command.model_fields if name not in NOT_ITS_OWN}
     given |= {"effective_from": entity.began_on, "external_ids": {OWN: entity.reference} | entity.external_ids}
     body: dict[str, Any] = {
         kind.command.model_fields[name].alias or name: to_jsonable_python(value, exclude_none=True)
@@ -75,6 +81,8 @@ def _body(kind: Kind, entity: Entity, names: Mapping[UUID, str]) -> dict[str, An
             _spell(body, column, names)
     if kind.moves:
         body |= _standing(kind, entity)
+    if traces_in(json.dumps(body, ensure_ascii=False, default=str)):
+        body["confirmed"] = True  # whoever wrote these contact details said so; an import asks again
     return {name: value for name, value in body.items() if value not in (None, [], {})}
 
 

@@ -525,7 +525,11 @@ def _health() -> APIRouter:
             found["views"] = {service.view.view.name: await _view_detail(service)}
         return found
 
-    @router.get("/metrics")
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
     async def metrics(request: Request) -> Response:
         service: Service = request.app.state.service
         found = await _gauges(service)

@@ -93,6 +93,7 @@ def _try(operation: Any, kind: GenerationMode, headers: dict[str, str], base: st
     return done
 
 
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # inside Schemathesis
 @pytest.mark.parametrize("service", SERVICES)
 async def test_the_contract_holds_for_every_operation_and_every_function(
     service: str, own_house: House, say: Say

@@ -143,7 +143,7 @@ async def list_reports(
     return await reports.listed(session, page, caller, external_id, round_id, partner_id, state)
 
 
-@router.get("/reports/form.xlsx", response_class=Response, responses={200: {"content": {XLSX: {}}}})
+@router.get("/reports/form.xlsx", response_class=Response, responses={200: {"content": {XLSX: {}}}, 404: {}, 409: {}})
 async def report_form(
     session: Session,
     caller: By,
