@@ -6,7 +6,7 @@ HOME_DIR ?= .local
 PORT_BASE ?= 8000
 export UV_PYTHON_DOWNLOADS = never
 
-.PHONY: up test check test-quick faults soak bench contracts views verify rebuild retry park release forget token browser help
+.PHONY: up test check test-quick faults soak fuzz bench contracts views verify rebuild retry park release forget token browser help
 
 help:       ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/'
@@ -28,6 +28,9 @@ faults: .venv/ready          ## every fault for real, with a result per row in d
 
 soak: .venv/ready          ## faults at random while writers go on: make soak MINUTES=30, SEED=… to have the same again
 	@$(VENV)/python -m tests.faults.soak --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(SOAK)
+
+fuzz: .venv/ready          ## 10,000 mutated bodies a service, and every contract in depth: no 5xx, nothing half saved
+	FUZZ=10000 CONTRACT_EXAMPLES=10 $(VENV)/pytest -q -k "whatever or contract_holds" tests/test_wrong_input.py tests/test_contract_holds.py
 
 bench: .venv/ready          ## how fast: each promise with its limit in the same run
 	@$(VENV)/python -m bench.visible
