@@ -26,7 +26,8 @@ class Settings(BaseSettings):
 
     database_url: SecretStr
     """`postgresql+asyncpg://user:password@host:port/name`: this service's own database."""
-    pool_size: int = 10
+    pool_size: int = 13
+    """Connections to the database; three of them are held by the relay, the imports and the webhooks."""
     durability: Literal["required", "waived"] = "required"
     """`required` refuses a database that may lose an acknowledged commit; tests waive it."""
 

@@ -213,7 +213,7 @@ async def test_when_all_connections_are_used_requests_are_answered_in_time_and_i
 ) -> None:
     async with slow_inserts(stack) as connection:
         with another(stack) as small:
-            small.start_service("programme", KAPSTOK_POOL_SIZE="3")
+            small.start_service("programme", KAPSTOK_POOL_SIZE="5")  # three wait to lead relay, imports and webhooks
             await asyncio.to_thread(small.wait_ready, "programme")
             client = Client(small, "pool")
             async with writing(client, writers=1):
